@@ -1,0 +1,39 @@
+"""Learning to adapt: one inner loop, and the methods that are settings of it."""
+
+from jaxfer.meta.adapt import Adapted, AdaptInfo, LossFn, adapt
+from jaxfer.meta.cavia import cavia
+from jaxfer.meta.imaml import imaml
+from jaxfer.meta.learner import Learner, MetaGradient, mean_over_tasks
+from jaxfer.meta.maml import anil, boil, fomaml, learner_from, maml, record_statistics
+from jaxfer.meta.maml_plus_plus import maml_plus_plus, multi_step_weights
+from jaxfer.meta.masks import by_path, merge, partition
+from jaxfer.meta.meta_sgd import meta_sgd
+from jaxfer.meta.reptile import reptile
+from jaxfer.meta.rules import learned_rates, learned_step_rates
+
+__all__ = [
+    "AdaptInfo",
+    "Adapted",
+    "Learner",
+    "LossFn",
+    "MetaGradient",
+    "adapt",
+    "anil",
+    "boil",
+    "by_path",
+    "cavia",
+    "fomaml",
+    "imaml",
+    "learned_rates",
+    "learned_step_rates",
+    "learner_from",
+    "maml",
+    "maml_plus_plus",
+    "mean_over_tasks",
+    "merge",
+    "meta_sgd",
+    "multi_step_weights",
+    "partition",
+    "record_statistics",
+    "reptile",
+]

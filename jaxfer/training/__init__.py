@@ -1,0 +1,1 @@
+"""Training: devices, state, checkpoints, metrics and the one loop that all experiments share."""

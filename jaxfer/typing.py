@@ -1,0 +1,52 @@
+"""Names that more than one package shares: array aliases, batches and the error a person can act on."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+
+PyTree: TypeAlias = Any
+Key: TypeAlias = jax.Array
+Metrics: TypeAlias = Mapping[str, jax.Array]
+
+
+class UserError(ValueError):
+    """A mistake outside the code: a bad file, folder or option. One sentence says what, and what to do.
+
+    The command line prints that sentence alone; ``--debug`` adds the traceback.
+
+    >>> raise UserError("--way is 0; give at least 2.")
+    Traceback (most recent call last):
+        ...
+    jaxfer.typing.UserError: --way is 0; give at least 2.
+    """
+
+
+class LabelledBatch(NamedTuple):
+    """Inputs with their labels.
+
+    Attributes:
+      x: inputs, any pytree whose leaves are ``[batch, ...]``.
+      y: labels ``[batch]`` (integer classes), or targets ``[batch, outputs]`` for a regression.
+
+    >>> LabelledBatch(x=[[0.0], [1.0]], y=[0, 1]).y
+    [0, 1]
+    """
+
+    x: PyTree
+    y: PyTree
+
+
+class Task(NamedTuple):
+    """One episode: adapt on ``support``, be judged on ``query``.
+
+    Attributes:
+      support: the batch that a learner adapts to, any pytree.
+      query: the batch that the adapted learner is measured on, of the same structure.
+
+    >>> Task(support=LabelledBatch([0.0], [0]), query=LabelledBatch([1.0], [1])).query.y
+    [1]
+    """
+
+    support: PyTree
+    query: PyTree

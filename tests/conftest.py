@@ -1,0 +1,21 @@
+"""What every test shares. Nothing here imports JAX: a test that needs flags sets them first."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# The tolerances are those of a CPU; `JAX_PLATFORMS=cuda make test` asks for another platform.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data that JAXFER_DATA_DIR names; without it the test is skipped."""
+    named = os.environ.get("JAXFER_DATA_DIR")
+    if not named:
+        pytest.skip("real data: set JAXFER_DATA_DIR to the folder that holds them")
+    folder = Path(named).expanduser().resolve()
+    if not folder.is_dir():
+        pytest.fail(f"JAXFER_DATA_DIR is {folder}, which is not a folder")
+    return folder

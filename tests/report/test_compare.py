@@ -1,0 +1,96 @@
+import pytest
+
+from jaxfer.report import compare_runs, comparison_picture, read_run
+from jaxfer.report.__main__ import main
+from jaxfer.report.style import BLUE, VERMILION
+from jaxfer.typing import UserError
+
+
+def test_results_and_the_fields_that_differ_are_tabled(write_run):
+    a = write_run("maml", config={"method": "maml", "way": 5, "out": "a"}, accuracy=0.9831)
+    b = write_run("anil", config={"method": "anil", "way": 5, "out": "b"}, runs=[0.96, 0.98])
+    text = compare_runs([read_run(a), read_run(b)])
+    assert text.splitlines() == [
+        "run   test accuracy (%)         runs  steps  seconds  data",
+        "----  -----------------  -----------  -----  -------  --------",
+        "maml       98.31 ± 0.20            1      4       12  omniglot",
+        "anil       97.00 ± 0.20  2 (sd 1.41)      4       12  omniglot",
+        "",
+        "configuration  maml  anil",
+        "-------------  ----  ----",
+        "method         maml  anil",
+    ]
+
+
+def test_other_data_are_marked_in_the_table_and_warned_of(write_run):
+    runs = [read_run(write_run("a")), read_run(write_run("b", source="glyphs"))]
+    text = compare_runs(runs)
+    assert "omniglot !" in text
+    assert "glyphs !" in text
+    assert "Warning: the data differ (omniglot in a, glyphs in b); do not compare" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "warning"),
+    [
+        ({"checksum": "def"}, "the data have one name but different checksums"),
+        ({"config": {"way": 20, "shot": 1}}, "the test tasks differ (way)"),
+        ({"config": {"way": 5, "shot": 1, "split": "alphabet"}}, "split differently (split)"),
+    ],
+)
+def test_what_makes_results_incomparable_is_warned_of(write_run, change, warning):
+    text = compare_runs([read_run(write_run("a")), read_run(write_run("b", **change))])
+    assert warning in text
+    assert text.count("Warning:") == 1
+
+
+def test_equal_runs_are_not_warned_of(write_run):
+    text = compare_runs([read_run(write_run("a")), read_run(write_run("b"))])
+    assert "Warning" not in text
+    assert "!" not in text
+    assert "configuration" not in text
+
+
+def test_an_unfinished_run_is_listed_and_said_to_be_one(write_run):
+    folder = write_run("b")
+    (folder / "summary.json").unlink()
+    text = compare_runs([read_run(write_run("a")), read_run(folder)])
+    assert "Warning: b has no summary.json: it has not finished." in text
+    assert text.count("Warning:") == 1
+
+
+def test_folders_of_one_name_are_told_apart(write_run):
+    text = compare_runs([read_run(write_run("x/seed0")), read_run(write_run("y/seed0"))])
+    assert "x/seed0" in text
+    assert "y/seed0" in text
+
+
+def test_the_overlay_gives_each_run_its_colour(write_run, tmp_path, colours):
+    runs = [read_run(write_run("a", runs=[0.9, 0.95])), read_run(write_run("b", accuracy=0.8))]
+    comparison_picture(runs, tmp_path / "overlay.png")
+    assert colours(tmp_path / "overlay.png", BLUE) > 0.001
+    assert colours(tmp_path / "overlay.png", VERMILION) > 0.001
+
+
+def test_runs_without_validation_cannot_be_overlaid(write_run, tmp_path):
+    folder = write_run("a")
+    (folder / "metrics.jsonl").unlink()
+    with pytest.raises(UserError, match="no run has validation metrics"):
+        comparison_picture([read_run(folder)], tmp_path / "overlay.png")
+
+
+def test_the_command_prints_the_tables_and_draws_the_overlay(write_run, tmp_path, capsys):
+    folders = [str(write_run("a")), str(write_run("b"))]
+    assert main([*folders, "--out", str(tmp_path / "overlay.png"), "--markdown"]) == 0
+    assert "| run | test accuracy (%) |" in capsys.readouterr().out
+    assert (tmp_path / "overlay.png").is_file()
+
+
+def test_the_command_refuses_a_bad_folder_in_one_line(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "has no config.json" in said.err
+    with pytest.raises(UserError):
+        main([str(tmp_path), "--debug"])
