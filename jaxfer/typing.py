@@ -1,4 +1,4 @@
-"""Names that more than one package shares: array aliases, batches and the error a person can act on."""
+"""Names that more than one package shares: aliases, batches, outputs, and the user's error."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
@@ -11,9 +11,10 @@ Metrics: TypeAlias = Mapping[str, jax.Array]
 
 
 class UserError(ValueError):
-    """A mistake outside the code: a bad file, folder or option. One sentence says what, and what to do.
+    """A mistake outside the code: a bad file, folder or option.
 
-    The command line prints that sentence alone; ``--debug`` adds the traceback.
+    One sentence says what is wrong and what to do. The command line prints that sentence alone;
+    ``--debug`` adds the traceback.
 
     >>> raise UserError("--way is 0; give at least 2.")
     Traceback (most recent call last):
@@ -50,3 +51,18 @@ class Task(NamedTuple):
 
     support: PyTree
     query: PyTree
+
+
+class Classification(NamedTuple):
+    """What a classifier returns.
+
+    Attributes:
+      features: ``[n, features]``, the input of the last linear layer.
+      logits: ``[n, classes]``, unnormalised log-probabilities.
+
+    >>> Classification(features=[[0.0]], logits=[[1.0, 2.0]]).logits
+    [[1.0, 2.0]]
+    """
+
+    features: jax.Array
+    logits: jax.Array

@@ -144,8 +144,8 @@ def _program(rng: np.random.Generator, style: _Style) -> list[np.ndarray]:
         across = bend * np.array([-chord[1], chord[0]])
         shape = np.array(list(_STROKES.values())[kind])
         strokes.append(start + shape[..., :1] * chord + shape[..., 1:] * across)
-    every = np.concatenate(strokes)
-    low, high = every.min((0, 1)), every.max((0, 1))
+    points = _bezier(np.concatenate(strokes), 9)
+    low, high = points.min((0, 1)), points.max((0, 1))
     return [(stroke - (low + high) / 2) / (high - low).max() for stroke in strokes]
 
 
@@ -174,17 +174,13 @@ def _vary(
     points += jitter(0.05, stroke[-1] + 1, 1, 2)[:, stroke]
     tilt = jitter(0.22, 2, characters, 1, 2)[:, :, owner]
     points = points + points[..., :1] * tilt[:, 0] + points[..., 1:] * tilt[:, 1]
-    size = 62 + jitter(10, characters, 1, 1)[:, owner]
+    size = 60 + jitter(10, characters, 1, 1)[:, owner]
     return points * size + jitter(7, characters, 1, 2)[:, owner] + SIDE / 2
 
 
 def _rasterise(rng: np.random.Generator, curves: np.ndarray, owner: np.ndarray) -> np.ndarray:
     """Draws curves ``[drawings, curves, 4, 2]`` as bool ``[characters, drawings, 105, 105]``."""
-    t = np.linspace(0, 1, _POINTS)[:, None]
-    s = 1 - t
-    p0, p1, p2, p3 = (curves[:, :, i, None] for i in range(4))
-    points = s * s * s * p0 + 3 * s * s * t * p1 + 3 * s * t * t * p2 + t * t * t * p3
-    points = np.clip(points, 2, SIDE - 2).astype(np.int32)
+    points = np.clip(_bezier(curves, _POINTS), 2, SIDE - 2).astype(np.int32)
     characters, drawings = owner[-1] + 1, len(curves)
     pen = (len(_PENS) * rng.random((drawings, characters))).astype(np.int32)[:, owner]
     ink = np.zeros((characters, drawings, SIDE, SIDE), bool)
@@ -193,3 +189,11 @@ def _rasterise(rng: np.random.Generator, curves: np.ndarray, owner: np.ndarray) 
         y, x = points[drawing, curve, :, 1] + dy - 2, points[drawing, curve, :, 0] + dx - 2
         ink[owner[curve, None], drawing[:, None], y, x] = True
     return ink
+
+
+def _bezier(curves: np.ndarray, points: int) -> np.ndarray:
+    """Points on cubic curves, ``[..., 4, 2]`` to ``[..., points, 2]``."""
+    t = np.linspace(0, 1, points)[:, None]
+    s = 1 - t
+    p0, p1, p2, p3 = (curves[..., i, None, :] for i in range(4))
+    return s * s * s * p0 + 3 * s * s * t * p1 + 3 * s * t * t * p2 + t * t * t * p3

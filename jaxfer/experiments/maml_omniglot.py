@@ -4,14 +4,15 @@ MAML and eight relatives (--method) train Conv4 on episodes of characters, pick 
 held-out ones, and are tested on 600 episodes of characters never seen. Without Omniglot at hand the
 built-in glyphs stand in for it, and the results say so.
 
-    python -m jaxfer.experiments.maml_omniglot                               5-way 1-shot, the paper's recipe
-    python -m jaxfer.experiments.maml_omniglot --preset 20way                20-way 1-shot
-    python -m jaxfer.experiments.maml_omniglot --preset 20way-maml++
-    python -m jaxfer.experiments.maml_omniglot --out runs/maml_omniglot --resume --test-shot 5
-                                                                             a finished run, tested at 5-shot
+    python -m jaxfer.experiments.maml_omniglot                               5-way 1-shot, the
+    paper's recipe python -m jaxfer.experiments.maml_omniglot --preset 20way                20-way
+    1-shot python -m jaxfer.experiments.maml_omniglot --preset 20way-maml++ python -m
+    jaxfer.experiments.maml_omniglot --out runs/maml_omniglot --resume --test-shot 5
+                                                                             a finished run, tested
+                                                                             at 5-shot
 
-Expect 98 to 99% at 5-way 1-shot after 20,000 steps; experiments/maml_omniglot/README.md has what was
-measured. The run folder gets config.json, metrics.jsonl, TensorBoard events, checkpoints,
+Expect 98 to 99% at 5-way 1-shot after 20,000 steps; experiments/maml_omniglot/README.md has what
+was measured. The run folder gets config.json, metrics.jsonl, TensorBoard events, checkpoints,
 summary.json, learning_curve.png and test_episodes.png.
 """
 
@@ -28,7 +29,6 @@ import tyro
 
 from jaxfer import meta
 from jaxfer.data import (
-    CharacterSet,
     ClassSplit,
     alphabet_split,
     check_episode_shape,
@@ -37,35 +37,20 @@ from jaxfer.data import (
     sample_episode,
 )
 from jaxfer.evaluation import mean_interval
-from jaxfer.experiments.command_line import CommonOptions, main
+from jaxfer.experiments import episodic
+from jaxfer.experiments.command_line import main
 from jaxfer.models import Conv4, Network, from_nnx
 from jaxfer.report import episode_picture, format_estimate, learning_curve, table
-from jaxfer.training.devices import (
-    Devices,
-    compile_evaluation,
-    configure_devices,
-    first,
-    replicate,
-)
+from jaxfer.training.devices import configure_devices, first, replicate
 from jaxfer.training.loop import Schedule, fit
 from jaxfer.training.run_folder import hardware, open_run_folder, versions, write_summary
 from jaxfer.training.state import Best, TrainState, init_train_state
-from jaxfer.typing import Key, LabelledBatch, Metrics, PyTree, Task, UserError
-
-Method = Literal[
-    "maml", "fomaml", "anil", "boil", "reptile", "meta-sgd", "cavia", "imaml", "maml++"
-]
+from jaxfer.typing import Key, LabelledBatch, Metrics, PyTree, Task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(CommonOptions):
+class Config(episodic.EpisodicOptions):
     """The settings of a run; the defaults are the MAML paper's for 5-way 1-shot."""
-
-    method: Method = "maml"
-    """How to learn to adapt. fomaml: without second derivatives; anil: only the head adapts; boil:
-    all but the head; reptile: towards each task's weights; meta-sgd: a learned rate per parameter;
-    cavia: context parameters adapt; imaml: implicit gradient; maml++: learned rates per layer and
-    step, per-step normalisation, multi-step loss."""
 
     data: Annotated[str, tyro.conf.arg(metavar="auto|omniglot|tfds|glyphs|FOLDER")] = "auto"
     """Omniglot from the official zips (downloaded where there is a network), from a prepared TFDS,
@@ -74,28 +59,6 @@ class Config(CommonOptions):
     way: Annotated[int, tyro.conf.arg(metavar="N")] = 5
     """Characters in an episode."""
 
-    shot: Annotated[int, tyro.conf.arg(metavar="N")] = 1
-    """Support drawings of each character, to adapt to."""
-
-    queries: Annotated[int, tyro.conf.arg(metavar="N")] = 1
-    """Query drawings of each character, to be judged on."""
-
-    tasks: Annotated[int, tyro.conf.arg(metavar="N")] = 32
-    """Episodes in an outer step."""
-
-    inner_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 1
-    """Inner gradient steps while training."""
-
-    inner_rate: Annotated[float | None, tyro.conf.arg(metavar="RATE")] = None
-    """Inner learning rate, on the mean cross-entropy. By default the method's: 2 for most (the
-    paper's 0.4 and 0.1 are for a loss summed over 5 and 20 classes)."""
-
-    outer_rate: Annotated[float, tyro.conf.arg(metavar="RATE")] = 1e-3
-    """Learning rate of Adam on the meta-parameters."""
-
-    outer_schedule: Literal["constant", "cosine"] = "constant"
-    """How the outer rate goes on: stays, or falls to a hundredth along a cosine over --steps."""
-
     statistics: Literal["batch", "support"] = "batch"
     """What batch normalisation goes by when query drawings are classified: the statistics of the
     query batch (transductive, as in the paper), or those of the support set."""
@@ -103,15 +66,12 @@ class Config(CommonOptions):
     downsampling: Literal["stride", "max_pool"] = "stride"
     """How Conv4 halves its resolution: MAML's strides and spatial mean, or ProtoNets' pooling."""
 
-    width: Annotated[int, tyro.conf.arg(metavar="N")] = 64
-    """Channels of each block."""
-
     image_size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 28
     """Height and width to which the 105 x 105 drawings are resized."""
 
     split: Literal["random", "alphabets"] = "random"
-    """random: 1100 characters to train on, 100 to validate, 423 to test, as in the paper; alphabets:
-    test on the 20 evaluation alphabets, validate on 5 background ones."""
+    """random: 1100 characters to train on, 100 to validate, 423 to test, as in the paper.
+    alphabets: test on the 20 evaluation alphabets, validate on 5 background ones."""
 
     split_seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Seed of the split, apart from that of the run."""
@@ -119,39 +79,6 @@ class Config(CommonOptions):
     rotations: bool = True
     """Turn each character of an episode by a random multiple of 90 degrees, in training and test: 4
     times as many classes. --no-rotations leaves them upright."""
-
-    remat: bool = False
-    """Recompute each inner step's activations instead of keeping them: less memory, more time."""
-
-    chunk: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Tasks vmapped at a time on each device. By default 1 on a CPU, all of them elsewhere."""
-
-    proximal: Annotated[float, tyro.conf.arg(metavar="STRENGTH")] = 2.0
-    """imaml: pull of the inner problem towards its start."""
-
-    context: Annotated[int, tyro.conf.arg(metavar="N")] = 100
-    """cavia: number of context parameters."""
-
-    anneal_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 1000
-    """maml++: outer steps until only the loss after the last inner step counts."""
-
-    first_order_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 0
-    """maml++: outer steps at the start without second derivatives."""
-
-    validate_every: Annotated[int, tyro.conf.arg(metavar="N")] = 500
-    """Outer steps between validations; the best validated parameters are tested."""
-
-    checkpoint_every: Annotated[int, tyro.conf.arg(metavar="N")] = 500
-    """Outer steps between checkpoints."""
-
-    validation_episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 300
-    """Episodes of a validation."""
-
-    test_episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 600
-    """Episodes of the test, the same for every run and method of the same shape."""
-
-    test_seed: Annotated[int, tyro.conf.arg(metavar="N")] = 1_000_003
-    """Seed of the test episodes."""
 
     test_inner_steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Inner steps in validation and test. By default 3 for a method trained with 1, as in the
@@ -164,6 +91,10 @@ class Config(CommonOptions):
     """Query drawings in the test; by default as in training."""
 
 
+# The paper's 0.4 (5-way) and 0.1 (20-way) act on a loss summed over the classes: 2 on its mean.
+INNER_RATES = {"reptile": 1e-3}
+INNER_RATE = 2.0
+
 _20WAY = Config(way=20, tasks=16, inner_steps=5, steps=20_000, outer_schedule="cosine")
 PRESETS = {
     "5way": Config(steps=20_000, outer_schedule="cosine"),
@@ -171,11 +102,7 @@ PRESETS = {
     "20way-maml++": dataclasses.replace(_20WAY, method="maml++"),
     "demo": Config(steps=1000, validate_every=250, checkpoint_every=250, test_queries=5),
 }
-SMOKE = {
-    "steps": 4, "tasks": 4, "width": 8, "validate_every": 2, "checkpoint_every": 2,
-    "validation_episodes": 8, "test_episodes": 8,
-}  # fmt: skip
-MAY_DIFFER = ("steps", "test_episodes", "test_seed", "test_shot", "test_queries", "chunk", "remat")
+MAY_DIFFER = (*episodic.MAY_DIFFER, "test_shot", "test_queries")
 
 
 class Arrays(NamedTuple):
@@ -191,89 +118,32 @@ def make_network(config: Config) -> Network:
     return from_nnx(
         lambda rngs: Conv4(
             classes=config.way, width=config.width, image_size=config.image_size,
-            downsampling=config.downsampling, context=config.context if config.method == "cavia" else 0,
-            momentum=0.0, method="patches", rngs=rngs,
+            downsampling=config.downsampling, context=config.context if config.method == "cavia"
+            else 0, momentum=0.0, method="patches", rngs=rngs,
         )
     )  # fmt: skip
 
 
-def make_learner(config: Config, network: Network, *, steps: int) -> meta.Learner:
-    """The method, adapting by so many inner steps."""
+def make_losses(config: Config, network: Network) -> dict[str, meta.LossFn]:
+    """Mean cross-entropy on support and query batches, as the statistics have it."""
 
     def loss_fn(train: bool, record: bool) -> meta.LossFn:
         def loss(
             params: PyTree, state: PyTree, batch: LabelledBatch, key: Key | None
         ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-            output, new_state = network.apply(params, state, batch.x, train=train, key=key)
+            output, recorded = network.apply(params, state, batch.x, train=train, key=key)
             losses = optax.softmax_cross_entropy_with_integer_labels(output.logits, batch.y)
             accuracy = jnp.mean(jnp.argmax(output.logits, -1) == batch.y)
-            return jnp.mean(losses), (new_state if record else state, {"accuracy": accuracy})
+            return jnp.mean(losses), (recorded if record else state, {"accuracy": accuracy})
 
         return loss
 
-    by_support = config.statistics == "support"
-    losses: dict[str, Any] = {"loss_fn": loss_fn(True, record=by_support)}
-    if by_support:
-        losses["query_loss_fn"] = loss_fn(False, record=False)
-
-    rate = config.inner_rate
-    options: dict[str, Any] = {**losses, "steps": steps, "remat": config.remat}
-    sgd = optax.sgd(2.0 if rate is None else rate)
-    match config.method:
-        case "maml":
-            return meta.maml(rule=sgd, **options)
-        case "fomaml":
-            return meta.fomaml(rule=sgd, **options)
-        case "anil":
-            return meta.anil(rule=sgd, **options)
-        case "boil":
-            return meta.boil(rule=sgd, **options)
-        case "imaml":
-            return meta.imaml(rule=sgd, proximal=config.proximal, **options)
-        case "cavia":
-            return meta.cavia(rule=sgd, **options)
-        case "reptile":
-            return meta.reptile(rule=optax.adam(1e-3 if rate is None else rate, b1=0.0), **options)
-        case "meta-sgd":
-            return meta.meta_sgd(rate=2.0 if rate is None else rate, **options)
-        case "maml++":
-            return meta.maml_plus_plus(
-                rate=2.0 if rate is None else rate,
-                per_step=meta.by_path("norm"),
-                anneal_steps=config.anneal_steps,
-                first_order_steps=config.first_order_steps,
-                **options,
-            )
-
-
-def make_step(
-    config: Config, learner: meta.Learner, optimiser: optax.GradientTransformation, devices: Devices
-) -> Callable[[TrainState, Arrays], tuple[TrainState, Metrics]]:
-    """One outer step of one run: this device's share of the tasks, and the mean over all of them."""
-    share = config.tasks // len(devices)
-    chunk = task_chunk(config, devices)
-
-    def step(run: TrainState, arrays: Arrays) -> tuple[TrainState, Metrics]:
-        step_key = jax.random.fold_in(run.key, run.step)
-        indices = jax.lax.axis_index("batch") * share + jnp.arange(share)
-
-        def contribution(index: jax.Array) -> tuple[PyTree, Metrics]:
-            key = jax.random.fold_in(step_key, index)
-            task = sample_episode(
-                key, arrays.images, arrays.classes.train,
-                way=config.way, shot=config.shot, queries=config.queries, rotations=config.rotations,
-            )  # fmt: skip
-            result = learner.gradient(run.params, run.state, task, None, run.step)
-            return result.grads, result.metrics
-
-        grads, metrics = jax.lax.pmean(
-            meta.mean_over_tasks(contribution, indices, chunk=chunk), "batch"
-        )
-        updates, opt_state = optimiser.update(grads, run.opt_state, run.params)
-        params = optax.apply_updates(run.params, updates)
-        return run._replace(params=params, opt_state=opt_state), metrics
-
-    return step
+    if config.statistics == "batch":  # nothing is recorded, since nothing recorded is ever used
+        return {"loss_fn": loss_fn(train=True, record=False)}
+    return {
+        "loss_fn": loss_fn(train=True, record=True),
+        "query_loss_fn": loss_fn(train=False, record=False),
+    }
 
 
 class Judged(NamedTuple):
@@ -320,67 +190,45 @@ def make_answer(
     return answer
 
 
-def make_evaluation(
-    answer: Answer, protocol: Protocol, devices: Devices, *, chunk: int | None
-) -> Callable[[Judged, Arrays], dict[str, jax.Array]]:
-    """Accuracy and loss of each episode ``[runs, episodes]``, every device answering its share."""
-    share = -(-protocol.episodes // len(devices))
-    at_once = min(chunk or (1 if devices[0].platform == "cpu" else 64), share)
+def make_judge(answer: Answer) -> Callable[[Judged, Arrays, jax.Array], Metrics]:
+    """Accuracy and loss on one episode, and the accuracy of comparing pixels."""
 
-    def evaluate(judged: Judged, arrays: Arrays) -> dict[str, jax.Array]:
-        def one(index: jax.Array) -> dict[str, jax.Array]:
-            task, logits = answer(judged, arrays, index)
-            labels = task.query.y
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return {
-                "accuracy": jnp.mean(jnp.argmax(logits, -1) == labels),
-                "loss": jnp.mean(losses),
-                "pixels": jnp.mean(nearest_neighbour(task) == labels),
-            }
+    def judge(judged: Judged, arrays: Arrays, index: jax.Array) -> Metrics:
+        task, logits = answer(judged, arrays, index)
+        labels = task.query.y
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return {
+            "accuracy": jnp.mean(jnp.argmax(logits, -1) == labels),
+            "loss": jnp.mean(losses),
+            "pixels": jnp.mean(nearest_neighbour(task) == labels),
+        }
 
-        indices = jax.lax.axis_index("batch") * share + jnp.arange(share)
-        results = jax.lax.map(one, indices, batch_size=at_once)
-        gathered = jax.lax.all_gather(results, "batch")
-        return jax.tree.map(lambda leaf: leaf.reshape(-1)[: protocol.episodes], gathered)
-
-    return compile_evaluation(evaluate, devices=devices)
+    return judge
 
 
 def nearest_neighbour(task: Task) -> jax.Array:
-    """The class of the support drawing with the nearest pixels: the baseline that learns nothing."""
+    """The class of the support drawing with the nearest pixels, a baseline that learns nothing."""
     support, query = (batch.x.reshape(len(batch.x), -1) for batch in task)
     distances = jnp.sum(jnp.square(query[:, None] - support[None]), -1)
     return task.support.y[jnp.argmin(distances, -1)]
 
 
-def task_chunk(config: Config, devices: Devices) -> int:
-    """How many of a device's tasks are vmapped at a time."""
-    share = config.tasks // len(devices)
-    chunk = config.chunk or (1 if devices[0].platform == "cpu" else share)
-    if share % chunk:
-        raise UserError(f"--chunk {chunk} does not divide the {share} tasks of each device.")
-    return chunk
-
-
-def check(config: Config, characters: CharacterSet, classes: ClassSplit) -> None:
+def check(config: Config, examples: int, classes: ClassSplit) -> None:
     """One sentence about a setting that cannot work, before anything is trained."""
-    examples = characters.images.shape[1]
+    episodic.check_options(config)
+    episodic.check_at_least(config, test_inner_steps=0, split_seed=0, test_seed=0)
     for part, shot, queries in (
         ("train", config.shot, config.queries),
         ("validation", config.shot, config.queries),
         ("test", config.test_shot or config.shot, config.test_queries or config.queries),
     ):
-        count = len(getattr(classes, part))
         check_episode_shape(
-            way=config.way, shot=shot, queries=queries, classes=count, examples=examples
+            way=config.way,
+            shot=shot,
+            queries=queries,
+            classes=len(getattr(classes, part)),
+            examples=examples,
         )
-    least = {"inner_steps": 1, "test_inner_steps": 0, "inner_rate": 0.0, "anneal_steps": 0}
-    positive = ("tasks", "width", "validation_episodes", "test_episodes", "context", "chunk")
-    for name in (*positive, *least):
-        value = getattr(config, name)
-        if value is not None and value < least.get(name, 1):
-            flag = name.replace("_", "-")
-            raise UserError(f"--{flag} is {value}; give at least {least.get(name, 1)}.")
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -401,39 +249,57 @@ def run(config: Config) -> dict[str, Any]:
         multihost=config.multihost,
         deterministic=config.deterministic,
     )
-    characters = load_omniglot(config.data, config.data_dir, image_size=config.image_size)
+    data_dir = None if config.data_dir is None else str(config.data_dir)
+    characters = load_omniglot(config.data, data_dir, image_size=config.image_size)
     print(characters.origin)
     if config.split == "random":
         classes = random_class_split(len(characters.images), seed=config.split_seed)
     else:
         classes = alphabet_split(characters, seed=config.split_seed)
-    check(config, characters, classes)
+    check(config, characters.images.shape[1], classes)
 
     network = make_network(config)
     test_steps = config.test_inner_steps
     if test_steps is None:
         test_steps = {"reptile": 10}.get(config.method, max(3, config.inner_steps))
-    learner = make_learner(config, network, steps=config.inner_steps)
-    test_learner = make_learner(config, network, steps=test_steps)
-    rate: optax.ScalarOrSchedule = config.outer_rate
-    if config.outer_schedule == "cosine":
-        rate = optax.cosine_decay_schedule(config.outer_rate, config.steps, alpha=0.01)
-    optimiser = optax.adam(rate)
+    learner, test_learner = (
+        episodic.make_learner(
+            config,
+            steps=steps,
+            rate=INNER_RATES.get(config.method, INNER_RATE),
+            per_step=meta.by_path("norm"),
+            **make_losses(config, network),
+        )
+        for steps in (config.inner_steps, test_steps)
+    )
+    optimiser = episodic.make_optimiser(config)
 
     def init(key: Key) -> tuple[PyTree, PyTree]:
         params, state = network.init(key)
         return learner.init(params), state
 
     start = init_train_state(init, optimiser, seeds=config.seeds)
-    step = make_step(config, learner, optimiser, devices)
+
+    def sample(key: Key, arrays: Arrays) -> Task:
+        return sample_episode(
+            key,
+            arrays.images,
+            jnp.asarray(arrays.classes.train),
+            way=config.way,
+            shot=config.shot,
+            queries=config.queries,
+            rotations=config.rotations,
+        )
+
+    step = episodic.make_outer_step(config, learner, optimiser, sample, devices)
     arrays = replicate(Arrays(jnp.asarray(characters.images), classes), devices)
 
     validation = Protocol(
         "validation", config.validation_episodes, config.shot, config.queries, config.test_seed + 1
     )
-    validate_episodes = make_evaluation(
-        make_answer(config, test_learner, network, validation),
-        validation,
+    validate_episodes = episodic.compile_episodes(
+        make_judge(make_answer(config, test_learner, network, validation)),
+        validation.episodes,
         devices,
         chunk=config.chunk,
     )
@@ -442,9 +308,12 @@ def run(config: Config) -> dict[str, Any]:
         results = validate_episodes(Judged(state.params, state.state), arrays)
         return {name: jnp.mean(results[name], -1) for name in ("loss", "accuracy")}
 
-    may_differ = MAY_DIFFER if config.outer_schedule == "constant" else MAY_DIFFER[1:]
+    may_differ = MAY_DIFFER if config.outer_schedule == "cosine" else (*MAY_DIFFER, "steps")
     with open_run_folder(
-        config.out, config, resume=config.resume, may_differ=may_differ
+        config.out or Path("runs/maml_omniglot"),
+        config,
+        resume=config.resume,
+        may_differ=may_differ,
     ) as folder:
         fitted = fit(
             step,
@@ -470,7 +339,9 @@ def run(config: Config) -> dict[str, Any]:
             config.test_seed,
         )
         answer = make_answer(config, test_learner, network, protocol)
-        test = make_evaluation(answer, protocol, devices, chunk=config.chunk)
+        test = episodic.compile_episodes(
+            make_judge(answer), protocol.episodes, devices, chunk=config.chunk
+        )
         best = fitted.train_state.best
         trained = jax.device_get(test(Judged(best.params, best.state), arrays))
         untrained = jax.device_get(test(Judged(start.params, start.state), arrays))
@@ -566,9 +437,9 @@ def draw(
             task.query.y,
             jnp.argmax(logits, -1),
             path / f"episode_{name}.png",
-            title=f"Test episode {index}: {accuracy[index]:.0%} right after adapting",
+            title=f"Test episode {index}, after adapting",
         )
 
 
 if __name__ == "__main__":
-    main(Config, run, PRESETS, smoke=SMOKE)
+    main(Config, run, PRESETS, smoke=episodic.SMOKE)

@@ -1,4 +1,4 @@
-"""The one inner loop: adapt parameters to a support batch, and let the gradient through, stop it, or solve for it."""
+"""The one inner loop: adapt to a support batch; let the gradient through, stop it, or solve it."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -11,11 +11,13 @@ from jax import lax
 from jaxfer.meta.masks import Mask, merge, partition
 from jaxfer.typing import Key, PyTree
 
-LossFn: TypeAlias = Callable[[PyTree, PyTree, PyTree, Key | None], tuple[jax.Array, tuple[PyTree, Any]]]
+LossFn: TypeAlias = Callable[
+    [PyTree, PyTree, PyTree, Key | None], tuple[jax.Array, tuple[PyTree, Any]]
+]
 Gradient = Literal["through", "stop", "implicit"]
 
-# Up to here the steps are written out, which lets XLA keep the first one's shared weights shared under vmap and saves
-# the stacking of residuals; above, a scan keeps the compile time constant.
+# Up to here the steps are written out, which lets XLA keep the first one's shared weights shared
+# under vmap and saves the stacking of residuals; above, a scan keeps the compile time constant.
 _WRITTEN_OUT = 10
 
 
@@ -24,7 +26,8 @@ class AdaptInfo(NamedTuple):
 
     Attributes:
       losses: support loss before each step, ``[steps]``.
-      residual: Euclidean norm of the last gradient of the inner objective: how far from stationary it stopped.
+      residual: Euclidean norm of the last gradient of the inner objective: how far from stationary
+        it stopped.
 
     >>> AdaptInfo(losses=jnp.array([1.0, 0.5]), residual=jnp.array(0.1)).losses.shape
     (2,)
@@ -77,35 +80,42 @@ def adapt(
 
     .. math::
         \phi_0 = \theta, \qquad
-        \phi_{k+1} = \phi_k + \mathrm{rule}\big(\nabla_\phi [L(\phi_k) + \tfrac{\lambda}{2}\|\phi_k - \theta\|^2]\big)
+        \phi_{k+1} = \phi_k + \mathrm{rule}\big(
+            \nabla_\phi [L(\phi_k) + \tfrac{\lambda}{2} \|\phi_k - \theta\|^2] \big)
 
-    Differentiate through this function for a meta-gradient: ``gradient="through"`` gives the exact one,
-    ``"stop"`` treats the inner gradients as constants (first order), and ``"implicit"`` ignores the path taken and
-    differentiates the stationarity condition :math:`\nabla L(\phi) + \lambda (\phi - \theta) = 0`, by
-    ``solver_steps`` of conjugate gradients on :math:`(I + \nabla^2 L / \lambda)^{-1}`.
+    Differentiate through this function for a meta-gradient: ``gradient="through"`` gives the exact
+    one, ``"stop"`` treats the inner gradients as constants (first order), and ``"implicit"``
+    ignores the path taken and differentiates the stationarity condition :math:`\nabla L(\phi) +
+    \lambda (\phi - \theta) = 0`, by ``solver_steps`` of conjugate gradients on :math:`(I + \nabla^2
+    L / \lambda)^{-1}`.
 
     Args:
-      loss_fn: ``loss_fn(params, state, batch, key) -> (loss, (state, metrics))``, ``loss`` a scalar.
+      loss_fn: ``loss_fn(params, state, batch, key) -> (loss, (state, metrics))``, ``loss`` a
+        scalar.
       params: what adaptation starts from, any pytree.
       state: the network's state, ``{}`` for none; each step passes it on.
       batch: the support batch, any pytree.
       key: randomness of the loss, folded with the step; ``None`` for a loss without any.
-      rule: the inner rule, any optax transformation. Made from meta-parameters, they are learned too.
+      rule: the inner rule, any optax transformation. Made from meta-parameters, they are learned
+        too.
       steps: number of inner steps, at least 0.
-      mask: which parameters are adapted, see :func:`partition`; no gradient is computed for the others.
+      mask: which parameters are adapted, see :func:`partition`; no gradient is computed for the
+        others.
       gradient: ``"through"``, ``"stop"`` or ``"implicit"``.
-      order: with ``"through"``, a traced weight of the second-order terms in [0, 1]: 0 equals ``"stop"``.
-      proximal: :math:`\lambda`, strength of the pull towards ``params``; positive with ``"implicit"``.
+      order: with ``"through"``, a traced weight of the second-order terms in [0, 1]: 0 equals
+        ``"stop"``.
+      proximal: :math:`\lambda`, strength of the pull towards ``params``; positive with
+        ``"implicit"``.
       solver_steps: conjugate-gradient steps of ``"implicit"``.
-      remat: recompute each step's activations in the backward pass instead of keeping them; per step, only the
-        adapted parameters stay in memory.
+      remat: recompute each step's activations in the backward pass instead of keeping them; per
+        step, only the adapted parameters stay in memory.
 
     Returns:
       :class:`Adapted` parameters, state and info.
 
     Raises:
-      ValueError: if ``steps`` is negative, ``gradient`` unknown, ``proximal`` negative or, with ``"implicit"``, 0, or
-        if the mask does not fit.
+      ValueError: if ``steps`` is negative, ``gradient`` unknown, ``proximal`` negative or, with
+        ``"implicit"``, 0, or if the mask does not fit.
 
     Source: Finn et al. 2017, MAML, equation 1; Rajeswaran et al. 2019, iMAML, equations 3 and 6.
 
@@ -118,21 +128,28 @@ def adapt(
     if gradient not in ("through", "stop", "implicit"):
         raise ValueError(f"gradient must be 'through', 'stop' or 'implicit'; got {gradient!r}.")
     if proximal < 0 or (gradient == "implicit" and proximal == 0):
-        raise ValueError(f"proximal must be positive with gradient='implicit', and at least 0; got {proximal}.")
+        raise ValueError(
+            f"proximal must be positive with gradient='implicit', and at least 0; got {proximal}."
+        )
 
     start, others = partition(params, mask)
-    # The path of an implicit solution is not differentiated, its anchor and its frozen parameters are.
+    # The path of an implicit solution is not differentiated, its anchor and its frozen parameters
+    # are.
     objective = _inner_objective(loss_fn, others, batch, start if proximal else None, proximal)
     walk = jax.tree.map(lax.stop_gradient, start) if gradient == "implicit" else start
 
     def step(carry: _Carry, index: jax.Array) -> tuple[_Carry, tuple[jax.Array, jax.Array]]:
         step_key = None if key is None else jax.random.fold_in(key, index)
-        (loss, new_state), grads = jax.value_and_grad(objective, has_aux=True)(carry.adapted, carry.state, step_key)
+        (loss, new_state), grads = jax.value_and_grad(objective, has_aux=True)(
+            carry.adapted, carry.state, step_key
+        )
         residual = optax.tree.norm(lax.stop_gradient(grads))
         if gradient != "through":
             grads = lax.stop_gradient(grads)
         elif not (isinstance(order, (int, float)) and order == 1):
-            grads = jax.tree.map(lambda g: lax.stop_gradient(g) + order * (g - lax.stop_gradient(g)), grads)
+            grads = jax.tree.map(
+                lambda g: lax.stop_gradient(g) + order * (g - lax.stop_gradient(g)), grads
+            )
         updates, optimiser = rule.update(grads, carry.optimiser, carry.adapted)
         adapted = optax.apply_updates(carry.adapted, updates)
         return _Carry(adapted, new_state, optimiser), (loss, residual)
@@ -144,7 +161,10 @@ def adapt(
     if gradient == "implicit":
         frozen_state = lax.stop_gradient(state)
         adapted = _implicit(
-            lambda phi: jax.grad(objective, has_aux=True)(phi, frozen_state, key)[0], adapted, proximal, solver_steps
+            lambda phi: jax.grad(objective, has_aux=True)(phi, frozen_state, key)[0],
+            adapted,
+            proximal,
+            solver_steps,
         )
     info = AdaptInfo(losses, residuals[-1] if steps else jnp.zeros(()))
     return Adapted(merge(adapted, others), carry.state, info)
@@ -185,8 +205,9 @@ def _implicit(
 ) -> PyTree:
     """``solution``, with the derivatives of the root of ``stationarity``.
 
-    ``solution - A^-1 (F - stop_gradient(F))`` has the value of ``solution``, since the difference is zero, and by the
-    implicit function theorem the right derivative, with ``A`` the symmetric derivative of ``F`` in its argument.
+    ``solution - A^-1 (F - stop_gradient(F))`` has the value of ``solution``, since the difference
+    is zero, and by the implicit function theorem the right derivative, with ``A`` the symmetric
+    derivative of ``F`` in its argument.
     """
     solution = lax.stop_gradient(solution)
 
@@ -197,6 +218,8 @@ def _implicit(
     def solve(matvec: Callable[[PyTree], PyTree], b: PyTree) -> PyTree:
         return jax.scipy.sparse.linalg.cg(matvec, b, maxiter=solver_steps)[0]
 
-    force = jax.tree.map(lambda leaf: (leaf - lax.stop_gradient(leaf)) / proximal, stationarity(solution))
+    force = jax.tree.map(
+        lambda leaf: (leaf - lax.stop_gradient(leaf)) / proximal, stationarity(solution)
+    )
     correction = lax.custom_linear_solve(linear, force, solve, symmetric=True)
     return jax.tree.map(jnp.subtract, solution, correction)

@@ -36,8 +36,8 @@ class Learner(NamedTuple):
     Attributes:
       init: ``init(params) -> meta``, the meta-parameters: ``params`` and whatever else is learned.
       adapt: ``adapt(meta, state, support, key) -> Adapted``, what is done with a new task.
-      gradient: ``gradient(meta, state, task, key, step) -> MetaGradient``, for one task; ``step`` is the (traced)
-        number of the outer step, for schedules.
+      gradient: ``gradient(meta, state, task, key, step) -> MetaGradient``, for one task; ``step``
+        is the (traced) number of the outer step, for schedules.
 
     >>> Learner(init=lambda params: params, adapt=None, gradient=None).init({"w": 1.0})
     {'w': 1.0}
@@ -61,8 +61,9 @@ def mean_over_tasks(fn: Callable[..., PyTree], tasks: PyTree, *, chunk: int = 1)
 
     .. math:: \frac{1}{T} \sum_{i=1}^T f(\mathrm{task}_i)
 
-    Coupled only through its mean, a meta-gradient need not hold all tasks at once: chunks of tasks are vmapped,
-    and a scan adds them up. On a CPU one task at a time stays in the cache and is fastest; on an accelerator take all.
+    Coupled only through its mean, a meta-gradient need not hold all tasks at once: chunks of tasks
+    are vmapped, and a scan adds them up. On a CPU one task at a time stays in the cache and is
+    fastest; on an accelerator take all.
 
     Args:
       fn: ``fn(task) -> pytree of arrays``, such as a learner's gradient.
@@ -76,7 +77,8 @@ def mean_over_tasks(fn: Callable[..., PyTree], tasks: PyTree, *, chunk: int = 1)
       ValueError: if ``chunk`` does not divide the number of tasks.
 
     Warns:
-      UserWarning: if ``fn`` holds a ``lax.conv_general_dilated``, as ``nnx.Conv`` does, which per-task weights make slow.
+      UserWarning: if ``fn`` holds a ``lax.conv_general_dilated``, as ``nnx.Conv`` does, which
+        per-task weights make slow.
 
     >>> mean_over_tasks(lambda x: x**2, jnp.array([1.0, 2.0, 3.0, 4.0]), chunk=2)
     Array(7.5, dtype=float32)
@@ -88,9 +90,9 @@ def mean_over_tasks(fn: Callable[..., PyTree], tasks: PyTree, *, chunk: int = 1)
     traced, result = jax.make_jaxpr(fn, return_shape=True)(first)
     if _has_convolution(traced.jaxpr) and (chunk > 1 or jax.default_backend() == "cpu"):
         warnings.warn(
-            "a learner adapts the weights of a lax.conv_general_dilated (nnx.Conv, linen.Conv) to each task: vmapped it is a "
-            "grouped convolution, in a loop on a CPU it is slow as well, about 20 and 12 times; "
-            "jaxfer.models.PatchConv computes the same without that.",
+            "a learner adapts the weights of a lax.conv_general_dilated (nnx.Conv, linen.Conv) to "
+            "each task: vmapped it is a grouped convolution, about 20 times slower on a CPU, and "
+            "in a loop there 12 times; jaxfer.models.PatchConv computes the same without that.",
             stacklevel=2,
         )
     structure = jax.tree.structure(result)
@@ -106,9 +108,13 @@ def mean_over_tasks(fn: Callable[..., PyTree], tasks: PyTree, *, chunk: int = 1)
     if count == chunk:
         total = chunk_sum(tasks)
     else:
-        chunks = jax.tree.map(lambda leaf: leaf.reshape((count // chunk, chunk) + leaf.shape[1:]), tasks)
+        chunks = jax.tree.map(
+            lambda leaf: leaf.reshape((count // chunk, chunk) + leaf.shape[1:]), tasks
+        )
         zero = [jnp.zeros(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(result)]
-        total, _ = lax.scan(lambda sums, c: (jax.tree.map(jnp.add, sums, chunk_sum(c)), None), zero, chunks)
+        total, _ = lax.scan(
+            lambda sums, c: (jax.tree.map(jnp.add, sums, chunk_sum(c)), None), zero, chunks
+        )
     return jax.tree.unflatten(structure, [leaf / count for leaf in total])
 
 

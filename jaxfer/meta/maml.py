@@ -33,8 +33,9 @@ def maml(
       steps: inner steps.
       mask: which parameters are adapted; the others are shared by all tasks.
       gradient: ``"through"`` is MAML, ``"stop"`` FOMAML, ``"implicit"`` iMAML.
-      query_loss_fn: the loss on the query batch where it is another one: a network that normalises by what it recorded
-        of the support set. One more pass over the support set then records it with the adapted parameters.
+      query_loss_fn: the loss on the query batch where it is another one: a network that normalises
+        by what it recorded of the support set. One more pass over the support set then records it
+        with the adapted parameters.
       **options: ``proximal``, ``solver_steps``, ``order`` and ``remat`` of :func:`adapt`.
 
     Returns:
@@ -57,7 +58,9 @@ def maml(
             loss_fn, meta["params"], state, support, key,
             rule=rule, steps=steps, mask=mask, gradient=gradient, **options,
         )  # fmt: skip
-        return adapted if query_loss_fn is None else record_statistics(loss_fn, adapted, support, key)
+        return (
+            adapted if query_loss_fn is None else record_statistics(loss_fn, adapted, support, key)
+        )
 
     return learner_from(lambda params: {"params": params}, learn, query_loss_fn or loss_fn)
 
@@ -79,25 +82,35 @@ def learner_from(
 
     >>> from jaxfer.meta.adapt import Adapted
     >>> unadapted = lambda meta, state, support, key: Adapted(meta, state, None)
-    >>> learner = learner_from(lambda p: p, unadapted, lambda p, state, batch, key: ((p - batch) ** 2, (state, {})))
+    >>> learner = learner_from(
+    ...     lambda p: p, unadapted, lambda p, state, batch, key: ((p - batch) ** 2, (state, {}))
+    ... )
     >>> float(learner.gradient(0.0, {}, Task(support=None, query=1.0), None, 0).grads)
     -2.0
     """
 
-    def task_loss(meta: PyTree, state: PyTree, task: Task, key: Key | None) -> tuple[jax.Array, Any]:
+    def task_loss(
+        meta: PyTree, state: PyTree, task: Task, key: Key | None
+    ) -> tuple[jax.Array, Any]:
         support_key, query_key = (None, None) if key is None else jax.random.split(key)
         adapted = learn(meta, state, task.support, support_key)
         return query_loss_fn(adapted.params, adapted.state, task.query, query_key)
 
-    def gradient(meta: PyTree, state: PyTree, task: Task, key: Key | None, step: jax.Array | int) -> MetaGradient:
+    def gradient(
+        meta: PyTree, state: PyTree, task: Task, key: Key | None, step: jax.Array | int
+    ) -> MetaGradient:
         del step
-        (loss, (state, metrics)), grads = jax.value_and_grad(task_loss, has_aux=True)(meta, state, task, key)
+        (loss, (state, metrics)), grads = jax.value_and_grad(task_loss, has_aux=True)(
+            meta, state, task, key
+        )
         return MetaGradient(grads, state, {"loss": loss, **metrics})
 
     return Learner(init, learn, gradient)
 
 
-def record_statistics(loss_fn: LossFn, adapted: Adapted, support: PyTree, key: Key | None) -> Adapted:
+def record_statistics(
+    loss_fn: LossFn, adapted: Adapted, support: PyTree, key: Key | None
+) -> Adapted:
     """The network's state after one more pass over the support set with the adapted parameters.
 
     Args:
@@ -117,7 +130,9 @@ def record_statistics(loss_fn: LossFn, adapted: Adapted, support: PyTree, key: K
 
 
 def fomaml(loss_fn: LossFn, **options: Any) -> Learner:
-    r"""First-order MAML: the query gradient at the adapted parameters, :math:`\nabla_\phi L^{\mathrm{query}}(\phi)`.
+    r"""First-order MAML: the query gradient at the adapted parameters.
+
+    .. math:: g = \nabla_\phi L^{\mathrm{query}}(\phi), \qquad \phi = \mathrm{adapt}(\theta)
 
     Args:
       loss_fn: as for :func:`maml`.
@@ -133,7 +148,11 @@ def fomaml(loss_fn: LossFn, **options: Any) -> Learner:
 
     >>> loss_fn = lambda p, state, batch, key: (0.5 * (p - batch) ** 2, (state, {}))
     >>> learner = fomaml(loss_fn, rule=optax.sgd(0.5), steps=1)
-    >>> float(learner.gradient(learner.init(0.0), {}, Task(support=1.0, query=1.0), None, 0).grads["params"])
+    >>> float(
+    ...     learner.gradient(learner.init(0.0), {}, Task(support=1.0, query=1.0), None, 0).grads[
+    ...         "params"
+    ...     ]
+    ... )
     -0.5
     """
     return maml(loss_fn, gradient="stop", **options)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxfer.meta.adapt import AdaptInfo, Adapted, LossFn, adapt
+from jaxfer.meta.adapt import Adapted, AdaptInfo, LossFn, adapt
 from jaxfer.meta.learner import Learner, MetaGradient
 from jaxfer.meta.maml import record_statistics
 from jaxfer.meta.masks import Mask, merge, partition
@@ -26,9 +26,13 @@ def multi_step_weights(step: jax.Array | int, *, steps: int, anneal_steps: int) 
     Returns:
       ``[steps]``, non-negative, summing to 1.
 
-    Source: Antoniou et al. 2019, section 4, multi-step loss optimisation. Their code stops at 0.03 / K before the end.
+    Source: Antoniou et al. 2019, section 4, multi-step loss optimisation. Their code stops at 0.03
+      / K before the end.
 
-    >>> multi_step_weights(0, steps=2, anneal_steps=10), multi_step_weights(5, steps=2, anneal_steps=10)
+    >>> (
+    ...     multi_step_weights(0, steps=2, anneal_steps=10),
+    ...     multi_step_weights(5, steps=2, anneal_steps=10),
+    ... )
     (Array([0.5, 0.5], dtype=float32), Array([0.25, 0.75], dtype=float32))
     """
     remaining = jnp.maximum(0.0, 1.0 - step / max(anneal_steps, 1)) if anneal_steps else 0.0
@@ -55,23 +59,27 @@ def maml_plus_plus(
     Args:
       loss_fn: as for :func:`maml`.
       rate: initial value of every rate.
-      steps: inner steps :math:`K`, at least 1.
+      steps: inner steps :math:`K`. Steps beyond those that the meta-parameters were made for go by
+        the last one's rates and values.
       anneal_steps: of :func:`multi_step_weights`.
       first_order_steps: outer steps during which the second-order terms are left out.
-      per_step: a mask of parameters of which every step has its own value and which are not adapted: the
-        paper's per-step scales and biases of batch normalisation. ``None`` for none.
+      per_step: a mask of parameters of which every step has its own value and which are not
+        adapted: the paper's per-step scales and biases of batch normalisation. ``None`` for none.
       query_loss_fn: as for :func:`maml`.
       remat: of :func:`adapt`.
 
     Returns:
-      A :class:`Learner` with meta-parameters ``{"params": params, "rates": rates}``: ``rates`` ``[steps]`` for every
-      adapted leaf; the leaves of ``per_step`` have a leading axis ``[steps + 1]``.
+      A :class:`Learner` with meta-parameters ``{"params": params, "rates": rates}``: ``rates``
+      ``[steps]`` for every adapted leaf; the leaves of ``per_step`` have a leading axis ``[steps +
+      1]``.
 
     Raises:
-      ValueError: if ``steps`` is below 1; from its functions, if a mask does not fit.
+      ValueError: if ``steps`` is negative; from its functions, if a mask does not fit.
 
-    Source: Antoniou et al. 2019, How to train your MAML, section 4. Per-step running statistics are not kept: the
-    statistics are those of the batch or of the support set. Cosine annealing is the outer optimiser's schedule.
+    Source: Antoniou et al. 2019, How to train your MAML, section 4. Per-step running statistics are
+      not kept: the
+    statistics are those of the batch or of the support set. Cosine annealing is the outer
+    optimiser's schedule.
 
     >>> loss_fn = lambda p, state, batch, key: (0.5 * (p - batch) ** 2, (state, {}))
     >>> learner = maml_plus_plus(loss_fn, rate=0.5, steps=2)
@@ -79,16 +87,19 @@ def maml_plus_plus(
     >>> meta["rates"], float(learner.adapt(meta, {}, 1.0, None).params)
     (Array([0.5, 0.5], dtype=float32), 0.75)
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1; got {steps}.")
+    if steps < 0:
+        raise ValueError(f"steps must be at least 0; got {steps}.")
 
     def split(params: PyTree) -> tuple[PyTree, PyTree]:
-        """The parameters that every step has its own values of (none by default), and those that are adapted."""
+        """The parameters of which every step has its own values, and those that are adapted."""
         if per_step is None:
             own, adapted = jax.tree.map(lambda _: None, params), params
         else:
             own, adapted = partition(params, per_step)
         return own, adapted
+
+    def at_step(stacked: PyTree, k: int) -> PyTree:
+        return jax.tree.map(lambda leaf: leaf[min(k, len(leaf) - 1)], stacked)
 
     def init(params: PyTree) -> PyTree:
         own, adapted = split(params)
@@ -99,21 +110,28 @@ def maml_plus_plus(
     def walk(
         meta: PyTree, state: PyTree, support: PyTree, key: Key | None, order: jax.Array | float
     ) -> list[Adapted]:
-        """The adapted parameters after each inner step."""
+        """The parameters before the first inner step and after each of them."""
         own, adapted = split(meta["params"])
         mask = jax.tree.map(lambda leaf: leaf is None, own, is_leaf=lambda leaf: leaf is None)
-        path, losses = [], []
+        params, losses = merge(at_step(own, 0), adapted), jnp.zeros(0)
+        path = [Adapted(params, state, AdaptInfo(losses, jnp.zeros(())))]
         for k in range(steps):
-            before, after = (jax.tree.map(lambda leaf, k=k: leaf[k], own) for k in (k, k + 1))
-            rule = learned_rates(jax.tree.map(lambda rate, k=k: rate[k], meta["rates"]))
             step_key = None if key is None else jax.random.fold_in(key, k)
             params, state, info = adapt(
-                loss_fn, merge(before, adapted), state, support, step_key,
-                rule=rule, steps=1, mask=mask, order=order, remat=remat,
-            )  # fmt: skip
-            adapted = partition(params, mask)[0]
-            losses.append(info.losses[0])
-            path.append(Adapted(merge(after, adapted), state, AdaptInfo(jnp.stack(losses), info.residual)))
+                loss_fn,
+                params,
+                state,
+                support,
+                step_key,
+                rule=learned_rates(at_step(meta["rates"], k)),
+                steps=1,
+                mask=mask,
+                order=order,
+                remat=remat,
+            )
+            params = merge(at_step(own, k + 1), partition(params, mask)[0])
+            losses = jnp.concatenate([losses, info.losses])
+            path.append(Adapted(params, state, AdaptInfo(losses, info.residual)))
         if query_loss_fn is None:
             return path
         return [record_statistics(loss_fn, point, support, key) for point in path]
@@ -124,21 +142,27 @@ def maml_plus_plus(
     def task_loss(
         meta: PyTree, state: PyTree, task: Task, key: Key | None, step: jax.Array | int
     ) -> tuple[jax.Array, Any]:
+        support_key, query_key = (None, None) if key is None else jax.random.split(key)
         order = jnp.where(step < first_order_steps, 0.0, 1.0) if first_order_steps else 1.0
-        path = walk(meta, state, task.support, key, order)
+        path = walk(meta, state, task.support, support_key, order)
+        judged = path[1:] if anneal_steps and steps else path[-1:]
         results = [
-            (query_loss_fn or loss_fn)(point.params, point.state, task.query, key)
-            for point in (path if anneal_steps else path[-1:])
+            (query_loss_fn or loss_fn)(point.params, point.state, task.query, query_key)
+            for point in judged
         ]
         last_loss, (last_state, metrics) = results[-1]
         loss = last_loss
-        if anneal_steps:
+        if len(results) > 1:
             weights = multi_step_weights(step, steps=steps, anneal_steps=anneal_steps)
             loss = jnp.dot(weights, jnp.stack([each for each, _ in results]))
         return loss, (last_state, {"loss": last_loss, **metrics})
 
-    def gradient(meta: PyTree, state: PyTree, task: Task, key: Key | None, step: jax.Array | int) -> MetaGradient:
-        (_, (state, metrics)), grads = jax.value_and_grad(task_loss, has_aux=True)(meta, state, task, key, step)
+    def gradient(
+        meta: PyTree, state: PyTree, task: Task, key: Key | None, step: jax.Array | int
+    ) -> MetaGradient:
+        (_, (state, metrics)), grads = jax.value_and_grad(task_loss, has_aux=True)(
+            meta, state, task, key, step
+        )
         return MetaGradient(grads, state, metrics)
 
     return Learner(init, learn, gradient)

@@ -14,7 +14,8 @@ def by_path(contains: str | tuple[str, ...], *, invert: bool = False) -> Callabl
     """A mask of the parameters on whose path a name stands.
 
     Args:
-      contains: a key of the nested parameters, or several; a leaf is chosen if one of them is on its path.
+      contains: a key of the nested parameters, or several; a leaf is chosen if one of them is on
+        its path.
       invert: choose the other leaves instead.
 
     Returns:
@@ -34,19 +35,27 @@ def by_path(contains: str | tuple[str, ...], *, invert: bool = False) -> Callabl
 
         found = jax.tree_util.tree_map_with_path(chosen, params)
         if not any(jax.tree.leaves(found)):
-            paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-            raise ValueError(f"no parameter lies below {' or '.join(names)}; there are {', '.join(paths)}.")
+            paths = [
+                jax.tree_util.keystr(path)
+                for path, _ in jax.tree_util.tree_leaves_with_path(params)
+            ]
+            raise ValueError(
+                f"no parameter lies below {' or '.join(names)}; there are {', '.join(paths)}."
+            )
         return jax.tree.map(lambda leaf: leaf != invert, found)
 
     return mask
 
 
 def partition(params: PyTree, mask: Mask) -> tuple[PyTree, PyTree]:
-    """Split parameters into the adapted and the others, each of the same structure with ``None`` for what it lacks.
+    """Split parameters into the adapted and the others.
+
+    Each has the structure of the whole, with ``None`` for what it lacks.
 
     Args:
       params: any pytree.
-      mask: a pytree of bool (a prefix of ``params``), a function that makes one, or ``None`` for all.
+      mask: a pytree of bool (a prefix of ``params``), a function that makes one, or ``None`` for
+        all.
 
     Returns:
       ``(adapted, others)``; :func:`merge` puts them together again.
@@ -61,7 +70,9 @@ def partition(params: PyTree, mask: Mask) -> tuple[PyTree, PyTree]:
         return params, jax.tree.map(lambda _: None, params)
     prefix = mask(params) if callable(mask) else mask
     try:
-        full = jax.tree.map(lambda chosen, below: jax.tree.map(lambda _: bool(chosen), below), prefix, params)
+        full = jax.tree.map(
+            lambda chosen, below: jax.tree.map(lambda _: bool(chosen), below), prefix, params
+        )
     except ValueError as error:
         raise ValueError(f"mask must be a prefix of params: {error}") from None
     if not any(jax.tree.leaves(full)):

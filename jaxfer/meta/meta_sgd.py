@@ -29,15 +29,16 @@ def meta_sgd(
 
     Args:
       loss_fn: as for :func:`maml`.
-      rate: initial value of every rate. The paper draws them at random; a constant is the common choice since.
+      rate: initial value of every rate. The paper draws them at random; a constant is the common
+        choice since.
       steps: inner steps; 1 in the paper.
       mask: which parameters are adapted.
       query_loss_fn: as for :func:`maml`.
       **options: of :func:`adapt`.
 
     Returns:
-      A :class:`Learner` with meta-parameters ``{"params": params, "rates": rates}``, ``rates`` of the structure of
-      the adapted parameters.
+      A :class:`Learner` with meta-parameters ``{"params": params, "rates": rates}``, ``rates`` of
+      the structure of the adapted parameters.
 
     Raises:
       ValueError: from its functions, as :func:`adapt`.
@@ -52,13 +53,26 @@ def meta_sgd(
 
     def init(params: PyTree) -> PyTree:
         adapted, _ = partition(params, mask)
-        return {"params": params, "rates": jax.tree.map(lambda leaf: jnp.full_like(leaf, rate), adapted)}
+        return {
+            "params": params,
+            "rates": jax.tree.map(lambda leaf: jnp.full_like(leaf, rate), adapted),
+        }
 
     def learn(meta: PyTree, state: PyTree, support: PyTree, key: Key | None) -> Adapted:
         rule = learned_rates(meta["rates"])
         adapted = adapt(
-            loss_fn, meta["params"], state, support, key, rule=rule, steps=steps, mask=mask, **options
+            loss_fn,
+            meta["params"],
+            state,
+            support,
+            key,
+            rule=rule,
+            steps=steps,
+            mask=mask,
+            **options,
         )
-        return adapted if query_loss_fn is None else record_statistics(loss_fn, adapted, support, key)
+        return (
+            adapted if query_loss_fn is None else record_statistics(loss_fn, adapted, support, key)
+        )
 
     return learner_from(init, learn, query_loss_fn or loss_fn)

@@ -20,10 +20,13 @@ def reptile(
     query_loss_fn: LossFn | None = None,
     **options: Any,
 ) -> Learner:
-    r"""First-order meta-learning without a query loss: the gradient is :math:`\theta - \phi_K(\theta)`.
+    r"""First-order meta-learning without a query loss.
 
-    A task's support and query batches are joined and trained on together, as the method wants more shots in training
-    than at test time. With ``optax.sgd(epsilon)`` outside, :math:`\theta \leftarrow \theta + \epsilon (\phi_K - \theta)`.
+    .. math:: g = \theta - \phi_K(\theta)
+
+    A task's support and query batches are joined and trained on together, as the method wants more
+    shots in training than at test time. With ``optax.sgd(epsilon)`` outside, :math:`\theta
+    \leftarrow \theta + \epsilon (\phi_K - \theta)`.
 
     Args:
       loss_fn: as for :func:`maml`.
@@ -33,8 +36,8 @@ def reptile(
       **options: ``mask`` and ``remat`` of :func:`adapt`.
 
     Returns:
-      A :class:`Learner` with meta-parameters ``{"params": params}``. Its metrics are those of the query batch after
-      training on it too, and so are no estimate of the accuracy on a new task.
+      A :class:`Learner` with meta-parameters ``{"params": params}``. Its metrics are those of the
+      query batch after training on it too, and so are no estimate of the accuracy on a new task.
 
     Raises:
       ValueError: from its functions, as :func:`adapt`.
@@ -50,16 +53,30 @@ def reptile(
 
     def learn(meta: PyTree, state: PyTree, support: PyTree, key: Key | None) -> Adapted:
         adapted = adapt(
-            loss_fn, meta["params"], state, support, key, rule=rule, steps=steps, gradient="stop", **options
+            loss_fn,
+            meta["params"],
+            state,
+            support,
+            key,
+            rule=rule,
+            steps=steps,
+            gradient="stop",
+            **options,
         )
-        return adapted if query_loss_fn is None else record_statistics(loss_fn, adapted, support, key)
+        return (
+            adapted if query_loss_fn is None else record_statistics(loss_fn, adapted, support, key)
+        )
 
-    def gradient(meta: PyTree, state: PyTree, task: Task, key: Key | None, step: jax.Array | int) -> MetaGradient:
+    def gradient(
+        meta: PyTree, state: PyTree, task: Task, key: Key | None, step: jax.Array | int
+    ) -> MetaGradient:
         del step
         joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), task.support, task.query)
         adapted = learn(meta, state, joined, key)
         grads = {"params": jax.tree.map(jnp.subtract, meta["params"], adapted.params)}
-        loss, (state, metrics) = (query_loss_fn or loss_fn)(adapted.params, adapted.state, task.query, key)
+        loss, (state, metrics) = (query_loss_fn or loss_fn)(
+            adapted.params, adapted.state, task.query, key
+        )
         return MetaGradient(grads, state, {"loss": loss, **metrics})
 
     return Learner(lambda params: {"params": params}, learn, gradient)

@@ -1,4 +1,4 @@
-"""Inner rules: how a learner steps while it adapts. Any optax transformation is one; here are those with learned rates."""
+"""Inner rules with learned rates; any other optax transformation is an inner rule as it is."""
 
 from typing import Any, NamedTuple
 
@@ -19,8 +19,8 @@ def learned_rates(rates: PyTree) -> optax.GradientTransformation:
     .. math:: \phi_{k+1} = \phi_k - \alpha \odot \nabla L(\phi_k)
 
     Args:
-      rates: of the structure of the adapted parameters, each leaf a scalar or of its parameter's shape (Meta-SGD).
-        May be negative; differentiate through this call to learn them.
+      rates: of the structure of the adapted parameters, each leaf a scalar or of its parameter's
+        shape (Meta-SGD). May be negative; differentiate through this call to learn them.
 
     Returns:
       An optax transformation without state.
@@ -43,7 +43,8 @@ def learned_step_rates(rates: PyTree) -> optax.GradientTransformation:
     .. math:: \phi_{k+1} = \phi_k - \alpha_{k} \nabla L(\phi_k)
 
     Args:
-      rates: of the structure of the adapted parameters, each leaf ``[steps]``. Steps after the last use the last.
+      rates: of the structure of the adapted parameters, each leaf ``[steps]``. Steps after the last
+        use the last.
 
     Returns:
       An optax transformation whose state counts the steps.

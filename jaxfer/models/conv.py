@@ -1,7 +1,7 @@
-"""The one convolution: every network here goes through it, so that each runs by the faster of two exact methods."""
+"""The one convolution: every network goes through it, and runs by the faster of two methods."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,22 +22,24 @@ def convolution(
     padding: Padding = "SAME",
     method: Method = "auto",
 ) -> jax.Array:
-    r"""Two-dimensional convolution (cross-correlation), by XLA's operator or as patches times a matrix.
+    r"""Two-dimensional convolution (cross-correlation), by XLA's operator or by patches.
 
     .. math:: y_{n,i,j,f} = \sum_{a,b,c} x_{n,\; s i + a - p,\; s j + b - p,\; c}\; k_{a,b,c,f}
 
-    ``patches`` cuts the input into overlapping windows by strided slices and multiplies them with the flattened
-    kernel. It costs memory (``height * width`` of the kernel times the input), and is what keeps its speed where
-    ``lax.conv_general_dilated`` loses it: with per-task kernels (under ``vmap`` that becomes a grouped convolution, 20
-    times slower on a CPU) and inside ``scan``, ``map`` or ``while`` on a CPU (12 times slower).
+    ``patches`` cuts the input into overlapping windows by strided slices and multiplies them with
+    the flattened kernel. It costs memory (``height * width`` of the kernel times the input), and is
+    what keeps its speed where ``lax.conv_general_dilated`` loses it: with per-task kernels (under
+    ``vmap`` that becomes a grouped convolution, 20 times slower on a CPU) and inside ``scan``,
+    ``map`` or ``while`` on a CPU (12 times slower).
 
     Args:
       x: images ``[n, height, width, in_features]``.
       kernel: ``[kernel_height, kernel_width, in_features, out_features]``.
       strides: steps of the window, in pixels.
       padding: ``"SAME"`` (zeros, output size ``ceil(size / stride)``) or ``"VALID"``.
-      method: ``"lax"``, ``"patches"``, or ``"auto"``: ``patches`` on a CPU (training steps stand in a
-        ``scan`` there), ``lax`` on accelerators. Choose ``"patches"`` for per-task kernels on any backend.
+      method: ``"lax"``, ``"patches"``, or ``"auto"``: ``patches`` on a CPU (training steps stand in
+        a ``scan`` there), ``lax`` on accelerators. Choose ``"patches"`` for per-task kernels on any
+        backend.
 
     Returns:
       ``[n, out_height, out_width, out_features]``.
@@ -52,8 +54,8 @@ def convolution(
     """
     if x.ndim != 4 or kernel.ndim != 4 or x.shape[-1] != kernel.shape[2]:
         raise ValueError(
-            "convolution expects x [n, height, width, in_features] and kernel [kernel_height, kernel_width, "
-            f"in_features, out_features]; got {x.shape} and {kernel.shape}."
+            "convolution expects x [n, height, width, in_features] and kernel [kernel_height, "
+            f"kernel_width, in_features, out_features]; got {x.shape} and {kernel.shape}."
         )
     if method == "auto":
         method = "patches" if jax.default_backend() == "cpu" else "lax"
@@ -61,18 +63,23 @@ def convolution(
         return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_DIMENSIONS)
     if method != "patches":
         raise ValueError(f"method must be 'auto', 'lax' or 'patches'; got {method!r}.")
-    windows = image_patches(x, kernel.shape[:2], strides=strides, padding=padding)
+    windows = image_patches(x, (kernel.shape[0], kernel.shape[1]), strides=strides, padding=padding)
     n, height, width, window = windows.shape
     product = windows.reshape(n * height * width, window) @ kernel.reshape(window, -1)
     return product.reshape(n, height, width, -1)
 
 
 def image_patches(
-    x: jax.Array, size: tuple[int, int], *, strides: tuple[int, int] = (1, 1), padding: Padding = "SAME"
+    x: jax.Array,
+    size: tuple[int, int],
+    *,
+    strides: tuple[int, int] = (1, 1),
+    padding: Padding = "SAME",
 ) -> jax.Array:
     """The windows that a convolution sees, cut by strided slices and concatenated.
 
-    ``lax.conv_general_dilated_patches`` computes the same, as a grouped convolution: slow where it is needed.
+    ``lax.conv_general_dilated_patches`` computes the same, as a grouped convolution: slow where it
+    is needed.
 
     Args:
       x: images ``[n, height, width, features]``.
@@ -94,7 +101,9 @@ def image_patches(
     rows = (x.shape[1] + top + bottom - size[0]) // strides[0] + 1
     columns = (x.shape[2] + left + right - size[1]) // strides[1] + 1
     if rows < 1 or columns < 1:
-        raise ValueError(f"a window of {size} does not fit into images of {x.shape[1:3]} with padding {padding!r}.")
+        raise ValueError(
+            f"a window of {size} does not fit into images of {x.shape[1:3]}, padding {padding!r}."
+        )
     x = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
     last_row, last_column = (rows - 1) * strides[0] + 1, (columns - 1) * strides[1] + 1
     return jnp.concatenate(
@@ -122,9 +131,12 @@ class Conv(nnx.Module):
       rngs: source of the initial values.
 
     Returns:
-      A module that maps ``[n, height, width, in_features]`` to ``[n, out_height, out_width, out_features]``.
+      A module that maps ``[n, height, width, in_features]`` to ``[n, out_height, out_width,
+      out_features]``.
 
-    >>> Conv(1, 8, kernel_size=(3, 3), strides=(2, 2), rngs=nnx.Rngs(0))(jnp.zeros((5, 28, 28, 1))).shape
+    >>> Conv(1, 8, kernel_size=(3, 3), strides=(2, 2), rngs=nnx.Rngs(0))(
+    ...     jnp.zeros((5, 28, 28, 1))
+    ... ).shape
     (5, 14, 14, 8)
     """
 
@@ -141,29 +153,35 @@ class Conv(nnx.Module):
         kernel_init: Callable[..., jax.Array] = nnx.initializers.lecun_normal(),
         rngs: nnx.Rngs,
     ) -> None:
-        self.kernel = nnx.Param(kernel_init(rngs.params(), (*kernel_size, in_features, out_features)))
+        self.kernel = nnx.Param(
+            kernel_init(rngs.params(), (*kernel_size, in_features, out_features))
+        )
         self.bias = nnx.Param(jnp.zeros(out_features)) if use_bias else None
         self.strides, self.padding, self.method = strides, padding, method
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = convolution(x, self.kernel[...], strides=self.strides, padding=self.padding, method=self.method)
+        y = convolution(
+            x, self.kernel[...], strides=self.strides, padding=self.padding, method=self.method
+        )
         return y if self.bias is None else y + self.bias[...]
 
 
 class PatchConv(Conv):
-    """A :class:`Conv` that always multiplies patches: for networks whose weights a learner adapts per task.
+    """A :class:`Conv` that always multiplies patches, for weights that a learner adapts per task.
 
     Args:
       in_features: channels of the input.
       out_features: channels of the output.
-      **options: ``kernel_size``, ``strides``, ``padding``, ``use_bias``, ``kernel_init`` and ``rngs`` of :class:`Conv`.
+      **options: ``kernel_size``, ``strides``, ``padding``, ``use_bias``, ``kernel_init`` and
+        ``rngs`` of :class:`Conv`.
 
     Returns:
-      A module that maps ``[n, height, width, in_features]`` to ``[n, out_height, out_width, out_features]``.
+      A module that maps ``[n, height, width, in_features]`` to ``[n, out_height, out_width,
+      out_features]``.
 
     >>> PatchConv(1, 8, rngs=nnx.Rngs(0))(jnp.zeros((5, 28, 28, 1))).shape
     (5, 28, 28, 8)
     """
 
-    def __init__(self, in_features: int, out_features: int, **options) -> None:
+    def __init__(self, in_features: int, out_features: int, **options: Any) -> None:
         super().__init__(in_features, out_features, method="patches", **options)

@@ -1,6 +1,7 @@
 """The four-block convolutional network of the few-shot literature."""
 
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -8,23 +9,9 @@ from flax import nnx
 
 from jaxfer.models.conv import Conv, Method
 from jaxfer.models.norm import BatchNorm
+from jaxfer.typing import Classification
 
 Downsampling = Literal["stride", "max_pool"]
-
-
-class Classification(NamedTuple):
-    """What a classifier returns.
-
-    Attributes:
-      features: ``[n, features]``, the input of the last linear layer.
-      logits: ``[n, classes]``, unnormalised log-probabilities.
-
-    >>> Classification(features=jnp.zeros((2, 64)), logits=jnp.zeros((2, 5))).logits.shape
-    (2, 5)
-    """
-
-    features: jax.Array
-    logits: jax.Array
 
 
 class ConvBlock(nnx.Module):
@@ -33,14 +20,15 @@ class ConvBlock(nnx.Module):
     Args:
       in_features: channels of the input.
       out_features: channels of the output.
-      downsampling: ``"stride"`` (the convolution steps by two) or ``"max_pool"`` (2x2 after the ReLU).
+      downsampling: ``"stride"`` (the convolution steps by two) or ``"max_pool"`` (2x2 after the
+        ReLU).
       momentum: of the running batch statistics; 0 keeps those of the last training batch alone.
       method: how the convolution is computed, see :func:`jaxfer.models.convolution`.
       rngs: source of the initial values.
 
     Returns:
-      A module ``(x, scale, shift) -> y``; the optional ``scale`` and ``shift`` ``[out_features]`` modulate the
-      normalised features (FiLM) before the ReLU.
+      A module ``(x, scale, shift) -> y``; the optional ``scale`` and ``shift`` ``[out_features]``
+      modulate the normalised features (FiLM) before the ReLU.
 
     >>> ConvBlock(1, 8, rngs=nnx.Rngs(0))(jnp.zeros((5, 28, 28, 1))).shape
     (5, 14, 14, 8)
@@ -79,9 +67,9 @@ class ConvBlock(nnx.Module):
 class Conv4(nnx.Module):
     """Four :class:`ConvBlock` and a linear layer, from images to :class:`Classification`.
 
-    ``downsampling="stride"`` with the mean over space is MAML's form, ``"max_pool"`` flattened that of prototypical
-    networks. Statistics of the batch normalisation: those of the batch at hand with ``train=True``, the running ones
-    with ``train=False``.
+    ``downsampling="stride"`` with the mean over space is MAML's form, ``"max_pool"`` flattened that
+    of prototypical networks. Statistics of the batch normalisation: those of the batch at hand with
+    ``train=True``, the running ones with ``train=False``.
 
     Args:
       classes: outputs of the linear layer.
@@ -89,18 +77,21 @@ class Conv4(nnx.Module):
       image_size: height and width of the input, in pixels.
       in_features: channels of the input.
       downsampling: ``"stride"`` or ``"max_pool"``.
-      context: size of a vector of context parameters that modulates every block (CAVIA); 0 for none.
+      context: size of a vector of context parameters that modulates every block (CAVIA); 0 for
+        none.
       momentum: of the running batch statistics.
       method: how the convolutions are computed, see :func:`jaxfer.models.convolution`.
       rngs: source of the initial values.
 
     Returns:
-      A module that maps images ``[n, image_size, image_size, in_features]`` to :class:`Classification`.
+      A module that maps images ``[n, image_size, image_size, in_features]`` to
+      :class:`Classification`.
 
     Raises:
       ValueError: if an image is too small to be halved four times.
 
-    Source: Finn et al. 2017, section 5.2; Snell et al. 2017, section 3.1; Zintgraf et al. 2019, section 3.2.
+    Source: Finn et al. 2017, section 5.2; Snell et al. 2017, section 3.1; Zintgraf et al. 2019,
+      section 3.2.
 
     >>> Conv4(classes=5, rngs=nnx.Rngs(0))(jnp.zeros((10, 28, 28, 1))).logits.shape
     (10, 5)
@@ -122,7 +113,9 @@ class Conv4(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         if downsampling == "max_pool" and image_size < 2**self.blocks:
-            raise ValueError(f"image_size must be at least {2**self.blocks} for max_pool; got {image_size}.")
+            raise ValueError(
+                f"image_size must be at least {2**self.blocks} for max_pool; got {image_size}."
+            )
         for i in range(self.blocks):
             block = ConvBlock(
                 in_features if i == 0 else width, width,
@@ -136,10 +129,12 @@ class Conv4(nnx.Module):
         self.film = nnx.Linear(context, self.blocks * 2 * width, rngs=rngs) if context else None
 
     def __call__(self, x: jax.Array) -> Classification:
-        if self.film is None:
+        modulation: Sequence[tuple[jax.Array | None, jax.Array | None]]
+        if self.film is None or self.context is None:
             modulation = [(None, None)] * self.blocks
         else:
-            modulation = self.film(self.context[...]).reshape(self.blocks, 2, self.width)
+            film = self.film(self.context[...]).reshape(self.blocks, 2, self.width)
+            modulation = [(scale, shift) for scale, shift in film]
         for i in range(self.blocks):
             x = getattr(self, f"block{i}")(x, *modulation[i])
         features = x.mean((1, 2)) if self.downsampling == "stride" else x.reshape(x.shape[0], -1)
@@ -147,7 +142,7 @@ class Conv4(nnx.Module):
 
 
 def _max_pool_2x2(x: jax.Array) -> jax.Array:
-    """The maximum over 2x2 windows by slices: its second derivatives and its batching are those of ``maximum``."""
+    """The maximum over 2x2 windows by slices, which differentiates twice and batches as they do."""
     height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     x = x[:, :height, :width]
     rows = jnp.maximum(x[:, 0::2], x[:, 1::2])

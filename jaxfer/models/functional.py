@@ -21,9 +21,10 @@ class Network(NamedTuple):
     """A network as two pure functions.
 
     Attributes:
-      init: ``init(key) -> (params, state)``, both plain nested dicts; ``state`` holds what is not trained by
-        gradients (batch-norm statistics) and is ``{}`` for a network without any.
-      apply: ``apply(params, state, x, *, train, key) -> (output, state)``; ``train`` is static, ``key`` feeds dropout.
+      init: ``init(key) -> (params, state)``, both plain nested dicts; ``state`` holds what is not
+        trained by gradients (batch-norm statistics) and is ``{}`` for a network without any.
+      apply: ``apply(params, state, x, *, train, key) -> (output, state)``; ``train`` is static,
+        ``key`` feeds dropout.
 
     >>> network = from_nnx(lambda rngs: nnx.Linear(2, 3, rngs=rngs))
     >>> params, state = network.init(jax.random.key(0))
@@ -39,11 +40,12 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     """A Flax NNX module as pure functions.
 
     Args:
-      build: makes the module, ``build(rngs) -> module``; called for its structure and again by each ``init``.
+      build: makes the module, ``build(rngs) -> module``; called for its structure and again by each
+        ``init``.
 
     Returns:
-      A :class:`Network` whose ``params`` are the module's ``nnx.Param`` and whose ``state`` is every other variable
-      except random streams, which ``apply`` makes anew from its ``key``.
+      A :class:`Network` whose ``params`` are the module's ``nnx.Param`` and whose ``state`` is
+      every other variable except random streams, which ``apply`` makes anew from its ``key``.
 
     >>> network = from_nnx(lambda rngs: nnx.BatchNorm(3, rngs=rngs))
     >>> params, state = network.init(jax.random.key(0))
@@ -52,13 +54,15 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     (['mean', 'var'], (4, 3))
     """
     skeleton = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
-    graphs = {}
+    graphs: dict[bool, Any] = {}
     for train in (True, False):
         skeleton.train() if train else skeleton.eval()
-        graphs[train], param_shapes, random, state_shapes = nnx.split(skeleton, nnx.Param, nnx.RngState, ...)
+        graphs[train], *kinds = nnx.split(skeleton, nnx.Param, nnx.RngState, ...)
+    param_shapes, random, state_shapes = kinds
 
     def init(key: Key) -> tuple[PyTree, PyTree]:
-        _, params, _, state = nnx.split(build(nnx.Rngs(key)), nnx.Param, nnx.RngState, ...)
+        _, *kinds = nnx.split(build(nnx.Rngs(key)), nnx.Param, nnx.RngState, ...)
+        params, _, state = kinds
         return nnx.to_pure_dict(params), nnx.to_pure_dict(state)
 
     def fill(shapes: nnx.State, values: PyTree) -> nnx.State:
@@ -70,27 +74,34 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
         params: PyTree, state: PyTree, x: PyTree, *, train: bool, key: Key | None = None
     ) -> tuple[Any, PyTree]:
         streams = jax.tree.map(lambda leaf: leaf, random)
-        module = nnx.merge(graphs[train], fill(param_shapes, params), streams, fill(state_shapes, state))
+        module = nnx.merge(
+            graphs[train], fill(param_shapes, params), streams, fill(state_shapes, state)
+        )
         if jax.tree.leaves(random):
             nnx.reseed(module, default=jax.random.key(0) if key is None else key)
         output = module(x)
-        return output, nnx.to_pure_dict(nnx.state(module, nnx.Not(nnx.Any(nnx.Param, nnx.RngState))))
+        return output, nnx.to_pure_dict(
+            nnx.state(module, nnx.Not(nnx.Any(nnx.Param, nnx.RngState)))
+        )
 
     return Network(init, apply)
 
 
-def from_linen(module: linen.Module, example: PyTree, *, train_argument: str | None = None) -> Network:
+def from_linen(
+    module: linen.Module, example: PyTree, *, train_argument: str | None = None
+) -> Network:
     """A Flax Linen module as pure functions.
 
     Args:
       module: the module.
       example: an input of the right shape, to initialise with.
-      train_argument: the name of the boolean that the module's ``__call__`` takes to know that it trains, as in
-        ``module(x, train=True)``; ``None`` if it takes none. For a flag of the opposite sense, such as
-        ``use_running_average``, wrap the module.
+      train_argument: the name of the boolean that the module's ``__call__`` takes to know that it
+        trains, as in ``module(x, train=True)``; ``None`` if it takes none. For a flag of the
+        opposite sense, such as ``use_running_average``, wrap the module.
 
     Returns:
-      A :class:`Network` whose ``params`` are the collection ``params`` and whose ``state`` is every other collection.
+      A :class:`Network` whose ``params`` are the collection ``params`` and whose ``state`` is every
+      other collection.
 
     >>> network = from_linen(linen.Dense(3), jax.numpy.ones((1, 2)))
     >>> params, state = network.init(jax.random.key(0))
@@ -98,19 +109,30 @@ def from_linen(module: linen.Module, example: PyTree, *, train_argument: str | N
     (4, 3)
     """
 
-    def mode(train: bool) -> dict[str, bool]:
+    def mode(train: bool) -> dict[str, Any]:
         return {} if train_argument is None else {train_argument: train}
 
     def init(key: Key) -> tuple[PyTree, PyTree]:
         params_key, dropout_key = jax.random.split(key)
-        variables = module.init({"params": params_key, "dropout": dropout_key}, example, **mode(False))
-        return variables.get("params", {}), {name: v for name, v in variables.items() if name != "params"}
+        variables = module.init(
+            {"params": params_key, "dropout": dropout_key}, example, **mode(False)
+        )
+        return variables.get("params", {}), {
+            name: v for name, v in variables.items() if name != "params"
+        }
 
     def apply(
-        params: PyTree, state: Mapping[str, PyTree], x: PyTree, *, train: bool, key: Key | None = None
+        params: PyTree,
+        state: Mapping[str, PyTree],
+        x: PyTree,
+        *,
+        train: bool,
+        key: Key | None = None,
     ) -> tuple[Any, PyTree]:
         rngs = None if key is None else {"dropout": key}
-        output, new = module.apply({"params": params, **state}, x, **mode(train), rngs=rngs, mutable=list(state))
+        output, new = module.apply(
+            {"params": params, **state}, x, **mode(train), rngs=rngs, mutable=list(state)
+        )
         return output, dict(new)
 
     return Network(init, apply)

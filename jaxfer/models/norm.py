@@ -1,4 +1,4 @@
-"""Batch normalisation whose recorded statistics keep their gradient, as a learner that adapts them needs."""
+"""Batch normalisation whose recorded statistics keep their gradient, as a learner needs."""
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,15 @@ class BatchNorm(nnx.Module):
 
     .. math:: y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
 
-    In training mode :math:`\mu, \sigma^2` are those of the batch at hand and are recorded; in evaluation mode the
-    recorded ones are used. Unlike in ``nnx.BatchNorm`` the gradient flows through what is recorded, so that a
-    loss measured with the statistics of a support set is differentiated exactly.
+    In training mode :math:`\mu, \sigma^2` are those of the batch at hand and are recorded; in
+    evaluation mode the recorded ones are used. Unlike in ``nnx.BatchNorm`` the gradient flows
+    through what is recorded, so that a loss measured with the statistics of a support set is
+    differentiated exactly.
 
     Args:
       features: size of the last axis.
-      momentum: of the record, ``momentum * old + (1 - momentum) * new``; with 0 it is the last training batch's.
+      momentum: of the record, ``momentum * old + (1 - momentum) * new``; with 0 it is the last
+        training batch's.
       epsilon: added to the variance.
       rngs: unused, as the initial values are constants; every module takes it.
 
@@ -34,7 +36,12 @@ class BatchNorm(nnx.Module):
     """
 
     def __init__(
-        self, features: int, *, momentum: float = 0.9, epsilon: float = 1e-5, rngs: nnx.Rngs | None = None
+        self,
+        features: int,
+        *,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        rngs: nnx.Rngs | None = None,
     ) -> None:
         del rngs
         self.scale = nnx.Param(jnp.ones(features))

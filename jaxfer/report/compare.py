@@ -8,16 +8,20 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from jaxfer.report.curves import accuracy_axis, is_fraction, log_axis, mean_over_runs, percent
+from jaxfer.report.curves import is_fraction, mean_over_runs, percent, scale_axes
 from jaxfer.report.run import Estimate, RunRecord, measured_names, series
 from jaxfer.report.style import COLOURS, picture
 from jaxfer.report.table import MISSING, format_estimate, table
 from jaxfer.typing import UserError
 
+# With more results than these a run gets too long a row: they become rows themselves.
+_MOST_COLUMNS = 2
 # Fields that say where a run was written or how it was started, not what it did.
-_NOT_THE_METHOD = frozenset({"out", "resume", "debug", "devices", "data_dir"})
-# Fields that say which question was asked of the learner: other answers are not comparable.
-_THE_QUESTION = ("way", "shot", "queries", "episodes", "rotations")
+_NOT_THE_METHOD = frozenset(
+    {"out", "resume", "debug", "devices", "multihost", "deterministic", "data", "data_dir", "chunk"}
+)
+# Fields that say which question was asked of the learner: answers to others are not comparable.
+_THE_QUESTION = frozenset({"way", "shot", "queries", "rotations", "statistics"})
 
 
 def compare_runs(runs: Sequence[RunRecord], *, markdown: bool = False) -> str:
@@ -37,9 +41,8 @@ def compare_runs(runs: Sequence[RunRecord], *, markdown: bool = False) -> str:
     >>> from pathlib import Path
     >>> from jaxfer.report.run import Estimate
     >>> test = {"accuracy": Estimate(0.983, 0.002, ())}
-    >>> run = RunRecord(
-    ...     Path("runs/a"), {"way": 5}, {"source": "omniglot"}, test, {"seconds": 12}, ()
-    ... )
+    >>> data, done = {"source": "omniglot"}, {"seconds": 12}
+    >>> run = RunRecord(Path("runs/a"), {"way": 5}, data, {}, test, done, ())
     >>> print(compare_runs([run]))
     run  test accuracy (%)  runs  steps  seconds  data
     ---  -----------------  ----  -----  -------  --------
@@ -49,13 +52,13 @@ def compare_runs(runs: Sequence[RunRecord], *, markdown: bool = False) -> str:
         raise UserError("no run to compare; give the --out folder of at least one.")
     labels = _labels(runs)
     measured = list(dict.fromkeys(name for run in runs for name in run.test)) or ["accuracy"]
+    columns = measured if len(measured) <= _MOST_COLUMNS else []
     data_differ = _differ([_data(run) for run in runs])
-    header = ["run", *(f"test {name}{' (%)' * is_fraction(name)}" for name in measured)]
-    header += ["runs", "steps", "seconds", "data"]
+    header = ["run", *map(_heading, columns), "runs", "steps", "seconds", "data"]
     rows = [
         [
             label,
-            *(_result(run, name) for name in measured),
+            *(_result(run, name) for name in columns),
             _spread(run, measured[0]),
             _steps(run),
             _seconds(run),
@@ -64,9 +67,12 @@ def compare_runs(runs: Sequence[RunRecord], *, markdown: bool = False) -> str:
         for label, run in zip(labels, runs, strict=True)
     ]
     parts = [table(header, rows, markdown=markdown)]
+    if not columns:
+        rows = [[_heading(name), *(_result(run, name) for run in runs)] for name in measured]
+        parts.append(table(["result", *labels], rows, markdown=markdown))
     fields = _differing_fields(runs)
     if fields:
-        lines = [[field, *(_show(run.config.get(field)) for run in runs)] for field in fields]
+        lines = [[field, *(_show(_settings(run).get(field)) for run in runs)] for field in fields]
         parts.append(table(["configuration", *labels], lines, markdown=markdown))
     warnings = [f"Warning: {line}" for line in _warnings(runs, labels)]
     if warnings:
@@ -130,12 +136,7 @@ def _overlay(axes: Axes, runs: Sequence[RunRecord], labels: list[str], name: str
         last = max(last, *(int(at[-1]) for at, _ in points.values()))
     values = np.concatenate(everything)
     axes.set_title(f"validation {name.replace('_', ' ')}")
-    axes.set_xlabel("outer step")
-    axes.set_xlim(0, last * 1.01)
-    if is_fraction(name):
-        accuracy_axis(axes, values)
-    elif values.min() > 0 and values.max() / values.min() > 20:
-        log_axis(axes)
+    scale_axes(axes, name, values, last)
 
 
 def _dots(axes: Axes, tested: Sequence[Estimate | None], labels: list[str], name: str) -> None:
@@ -194,6 +195,10 @@ def _labels(runs: Sequence[RunRecord]) -> list[str]:
     return labels
 
 
+def _heading(name: str) -> str:
+    return f"test {name}{' (%)' * is_fraction(name)}"
+
+
 def _result(run: RunRecord, name: str) -> str | None:
     estimate = run.test.get(name)
     if estimate is None:
@@ -205,7 +210,8 @@ def _spread(run: RunRecord, name: str) -> str | None:
     """How many seeds, and how far apart they ended."""
     values = run.test[name].runs if name in run.test else ()
     if len(values) < 2:
-        return str(len(values)) if values else None
+        listed = run.summary.get("test", {}).get("runs")
+        return str(len(listed)) if isinstance(listed, list) and listed else None
     deviation = format_estimate(statistics.stdev(values), percent=is_fraction(name))
     return f"{len(values)} (sd {deviation})"
 
@@ -227,13 +233,32 @@ def _differ(values: Sequence[Any]) -> bool:
     return any(value != values[0] for value in values)
 
 
+def _settings(run: RunRecord) -> dict[str, Any]:
+    """The configuration, with what the test was really asked in place of what it would have been.
+
+    A finished run may be tested again with other episodes than those it was trained on.
+    """
+    asked = {name: value for name, value in run.protocol.items() if name in _THE_QUESTION}
+    return {**run.config, **{f"test {name}": value for name, value in asked.items()}}
+
+
 def _differing_fields(runs: Sequence[RunRecord]) -> list[str]:
-    fields = dict.fromkeys(field for run in runs for field in run.config)
+    settings = [_settings(run) for run in runs]
+    fields = dict.fromkeys(field for of_run in settings for field in of_run)
     return [
         field
         for field in fields
-        if field not in _NOT_THE_METHOD and _differ([run.config.get(field) for run in runs])
+        if field not in _NOT_THE_METHOD and _differ([of_run.get(field) for of_run in settings])
     ]
+
+
+def _asked_differently(runs: Sequence[RunRecord]) -> list[str]:
+    """Parts of the question that differ: of the recorded protocol, else of the training."""
+    questions = [
+        {name: {**run.config, **run.protocol}.get(name) for name in sorted(_THE_QUESTION)}
+        for run in runs
+    ]
+    return [name for name in sorted(_THE_QUESTION) if _differ([q[name] for q in questions])]
 
 
 def _show(value: Any) -> str:
@@ -260,7 +285,7 @@ def _warnings(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[str]:
             f"the classes are split differently ({', '.join(splits)}); "
             f"the results are of other test classes."
         )
-    if asked := [field for field in fields if field.rsplit(".", 1)[-1] in _THE_QUESTION]:
+    if asked := _asked_differently(finished):
         warnings.append(
             f"the test tasks differ ({', '.join(asked)}); their results answer other questions."
         )

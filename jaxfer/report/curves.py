@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from jaxfer.report.run import Row, measured_names, read_metrics, series
 from jaxfer.report.style import BLUE, GREY, VERMILION, picture
@@ -72,16 +73,9 @@ def _panel(axes: Axes, rows: Sequence[Row], name: str, chance: float | None) -> 
     validation = series(rows, name, split="validation")
     drawn = [*train.values(), *validation.values()]
     values = np.concatenate([values for _, values in drawn] or [np.array([0.0, 1.0])])
-    axes.set_xlabel("outer step")
-    axes.set_title(name.replace("_", " "))
     last = max((steps[-1] for steps, _ in drawn), default=1)
-    axes.set_xlim(0, last * 1.01 or 1)
-    if is_fraction(name):
-        accuracy_axis(axes, values, chance)
-    elif values.min() > 0 and values.max() / values.min() > 20:
-        log_axis(axes)
-    else:
-        axes.set_ylim(min(0.0, values.min()), 1.05 * values.max() if values.max() > 0 else None)
+    axes.set_title(name.replace("_", " "))
+    scale_axes(axes, name, values, last, chance=chance)
     _lines(axes, train, VERMILION, "train", marker="")
     _lines(axes, validation, BLUE, "validation", marker="o", best=is_fraction(name))
     axes.legend(loc="center right" if is_fraction(name) else "upper right")
@@ -139,20 +133,41 @@ def mean_over_runs(runs: Series) -> tuple[np.ndarray, np.ndarray]:
     return common, np.mean(rows, axis=0)
 
 
-def accuracy_axis(axes: Axes, values: np.ndarray, chance: float | None = None) -> None:
-    """Gives an axis of fractions per-cent ticks, an end at 100% and room for chance level.
+def scale_axes(
+    axes: Axes, name: str, values: np.ndarray, last: float, *, chance: float | None = None
+) -> None:
+    """Gives a panel of a metric against the step its limits, ticks and scale.
+
+    An accuracy's axis ends at 100%. Another metric's begins at zero, unless all its values are
+    positive and span more than a factor of 20: then it is logarithmic, and says so.
 
     Args:
       axes: the panel.
-      values: everything drawn in it, fractions.
+      name: of the metric.
+      values: everything drawn in it.
+      last: the last step.
       chance: accuracy of a guess; drawn as a dotted line where given.
 
     >>> from matplotlib.figure import Figure
     >>> axes = Figure().subplots()
-    >>> accuracy_axis(axes, np.array([0.5, 0.9]))
+    >>> scale_axes(axes, "accuracy", np.array([0.5, 0.9]), last=100)
     >>> bool(axes.get_ylim()[1] < 1.02)
     True
     """
+    axes.set_xlabel("outer step")
+    axes.set_xlim(0, last * 1.01 or 1)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True, steps=[1, 2, 5, 10]))
+    if is_fraction(name):
+        _accuracy_axis(axes, values, chance)
+    elif values.min() > 0 and values.max() / values.min() > 20:
+        axes.set_yscale("log")
+        axes.set_ylabel("logarithmic scale", color=GREY)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    else:
+        axes.set_ylim(min(0.0, values.min()), 1.05 * values.max() if values.max() > 0 else None)
+
+
+def _accuracy_axis(axes: Axes, values: np.ndarray, chance: float | None) -> None:
     low = float(values.min() if chance is None else min(values.min(), chance))
     # A little over 100%, so that a line which reaches it is not cut in half.
     margin = 0.03 * (1 - low) if low < 1 else 0.01
@@ -170,23 +185,6 @@ def accuracy_axis(axes: Axes, values: np.ndarray, chance: float | None = None) -
             fontsize=8,
             color=GREY,
         )
-
-
-def log_axis(axes: Axes) -> None:
-    """Makes the vertical axis logarithmic, says so, and writes its ticks as plain numbers.
-
-    Args:
-      axes: the panel.
-
-    >>> from matplotlib.figure import Figure
-    >>> axes = Figure().subplots()
-    >>> log_axis(axes)
-    >>> axes.get_yscale()
-    'log'
-    """
-    axes.set_yscale("log")
-    axes.set_ylabel("logarithmic scale", color=GREY)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def is_fraction(name: str) -> bool:

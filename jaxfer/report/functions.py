@@ -64,7 +64,7 @@ def adaptation_curves(
             raise ValueError(
                 f"predictions[{steps}]: expected truth's shape {truth.shape}, got {values.shape}."
             )
-    columns = min(tasks, 3)
+    columns = 2 if tasks == 4 else min(tasks, 3)
     rows = -(-tasks // columns)
     # The fit before any step is where adaptation starts, the last one where it ends: between them
     # colour and width grow, so that the order can be read without the legend.

@@ -14,8 +14,8 @@ Row: TypeAlias = Mapping[str, Any]
 
 # Keys of a line in metrics.jsonl that say where it belongs, not what was measured.
 PLACE = ("step", "seconds", "split", "run")
-# Keys beside a mean in summary.json's `test` that are not a mean themselves.
-BESIDE = ("ci95", "episodes", "tasks", "runs", "seed", "run", "step", "seconds", "sd", "std")
+# Numbers beside a mean in summary.json's `test` that are no results of their own.
+BESIDE = ("ci95", "seconds", "std_over_runs", "validation")
 
 
 class Estimate(NamedTuple):
@@ -23,7 +23,7 @@ class Estimate(NamedTuple):
 
     Attributes:
       mean: the mean; an accuracy is a fraction in [0, 1].
-      ci95: half the width of its 95% interval, or None where none was recorded.
+      ci95: half the width of its 95% interval.
       runs: the mean of each run (seed); empty where they were not recorded.
 
     >>> Estimate(mean=0.97, ci95=0.002, runs=(0.96, 0.98)).mean
@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
     """
 
     mean: float
-    ci95: float | None
+    ci95: float
     runs: tuple[float, ...]
 
 
@@ -42,18 +42,20 @@ class RunRecord(NamedTuple):
       folder: where it was read.
       config: the configuration, nested ones flattened with dots: ``{"optimizer.rate": 1e-3}``.
       data: ``source``, ``origin`` and ``checksum`` of the data that were really used.
+      protocol: how it was tested: ``way``, ``shot``, ``queries``, ...
       test: the test results by name (``"accuracy"``); empty while the run has not finished.
       summary: the whole of ``summary.json``; empty while the run has not finished.
       metrics: the lines of ``metrics.jsonl``.
 
     >>> from pathlib import Path
-    >>> RunRecord(Path("runs/a"), {"way": 5}, {}, {}, {}, ()).config["way"]
+    >>> RunRecord(Path("runs/a"), {"way": 5}, {}, {}, {}, {}, ()).config["way"]
     5
     """
 
     folder: Path
     config: Mapping[str, Any]
     data: Mapping[str, Any]
+    protocol: Mapping[str, Any]
     test: Mapping[str, Estimate]
     summary: Mapping[str, Any]
     metrics: Sequence[Row]
@@ -87,11 +89,13 @@ def read_run(folder: str | Path) -> RunRecord:
         )
     summary_file = folder / "summary.json"
     summary = _read_object(summary_file) if summary_file.is_file() else {}
+    test = _as_mapping(summary.get("test"))
     return RunRecord(
         folder=folder,
         config=_flatten(_read_object(config_file)),
         data=_as_mapping(summary.get("data")),
-        test=dict(_estimates(_as_mapping(summary.get("test")))),
+        protocol=_flatten(_as_mapping(test.get("protocol"))),
+        test=dict(_estimates(test)),
         summary=summary,
         metrics=read_metrics(metrics_file) if metrics_file.is_file() else (),
     )
@@ -200,25 +204,28 @@ def measured_names(rows: Iterable[Row], *, split: str | None = None) -> list[str
 
 
 def _estimates(test: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Estimate]]:
-    """Every mean in `test`, those of nested groups (``{"5 points": {"mse": ...}}``) included."""
+    """Every mean that has an interval, named after the groups that it stands in.
+
+    A group is an object, ``{"K = 5": {"mse": 0.4, "ci95": 0.1}}``, or a list of objects, which
+    their whole numbers and words tell apart: ``[{"shot": 5, "mse": 0.4, "ci95": 0.1}]``. Single
+    runs and baselines are no groups; they stand in the run's own table.
+    """
     runs = test.get("runs")
+    runs = runs if isinstance(runs, list) else []
     for name, value in test.items():
+        if name in ("runs", "baselines", "protocol"):
+            continue
         if isinstance(value, Mapping):
             yield from _estimates(value, f"{prefix}{name} ")
-        elif _is_number(value) and name not in BESIDE:
-            each = [
-                run.get(name) if isinstance(run, Mapping) else run
-                for run in (runs if isinstance(runs, list) else [])
-            ]
-            ci95 = test.get("ci95")
-            yield (
-                f"{prefix}{name}",
-                Estimate(
-                    mean=float(value),
-                    ci95=float(ci95) if _is_number(ci95) else None,
-                    runs=tuple(float(run) for run in each if _is_number(run)),
-                ),
-            )
+        elif isinstance(value, list):
+            for row in value:
+                if isinstance(row, Mapping):
+                    places = [f"{k} {v}" for k, v in row.items() if isinstance(v, int | str)]
+                    yield from _estimates(row, f"{prefix}{', '.join(places)}: ")
+        elif isinstance(value, float) and _is_number(test.get("ci95")) and name not in BESIDE:
+            each = [run.get(name) if isinstance(run, Mapping) else run for run in runs]
+            single = tuple(float(run) for run in each if _is_number(run))
+            yield f"{prefix}{name}", Estimate(value, float(test["ci95"]), single)
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -62,11 +62,14 @@ def save_checkpoint(folder: pathlib.Path, step: int, tree: PyTree, *, keep: int 
     """
     folder = folder.resolve()
     host = _to_host(tree)
+
+    def make_room() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        _discard(folder, [old for old in checkpoint_steps(folder) if old >= step])
+
     try:
-        on_first_process(
-            lambda: _discard(folder, [s for s in checkpoint_steps(folder) if s >= step])
-        )
-        with _quiet():
+        on_first_process(make_room)
+        with _quiet(), _context(alone=False):
             ocp.save(folder / str(step), host, custom_metadata={"crc32": _checksum(host)})
         on_first_process(lambda: _discard(folder, checkpoint_steps(folder)[:-keep]))
     except (OSError, ValueError) as error:  # TensorStore calls a full disk a ValueError
@@ -160,7 +163,7 @@ def _discard(folder: pathlib.Path, steps: list[int]) -> None:
 
 def _load(path: pathlib.Path, like: PyTree) -> PyTree:
     abstract = jax.tree.map(_blank, like)
-    with _quiet(), _reading_alone():
+    with _quiet(), _context(alone=True):
         host = ocp.load(path, abstract)
         recorded = (ocp.metadata(path).custom_metadata or {}).get("crc32")
     if recorded != _checksum(host):
@@ -195,7 +198,8 @@ def _blank(leaf: Any) -> np.ndarray:
 def _wrap_key(leaf: np.ndarray, like: Any) -> Any:
     if not _is_key(like):
         return leaf
-    return jax.random.wrap_key_data(jnp.asarray(leaf), impl=jax.random.key_impl(like))
+    impl = jax.random.key_impl(jnp.zeros((), like.dtype))  # `like` may be abstract
+    return jax.random.wrap_key_data(jnp.asarray(leaf), impl=impl)
 
 
 def _checksum(host: PyTree) -> int:
@@ -222,10 +226,12 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _reading_alone() -> ocp.Context:
-    """Orbax without its barriers: only process 0 reads."""
+def _context(*, alone: bool) -> ocp.Context:
+    """How Orbax works here; ``alone``: without its barriers, since only process 0 takes part."""
     context = ocp.Context()
-    if jax.process_count() > 1:
+    # In the background, a folder that cannot be made is waited for until a time runs out.
+    context.asynchronous.create_directories_asynchronously = False
+    if alone and jax.process_count() > 1:
         context.multiprocessing.active_processes = {0}
         context.multiprocessing.barrier_sync_key_prefix = "process0"
     return context

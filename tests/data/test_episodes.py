@@ -84,16 +84,22 @@ def test_only_the_pool_is_drawn_from(images, catalogue):
 
 def test_everything_is_equally_likely(images, catalogue):
     n = 2000
-    drawn = [identify(task.query, catalogue) for task in draw(images, n, True)]
+    drawn = [identify(task.support, catalogue) for task in draw(images, n, True)]
     first = np.array([each[0] for each in drawn])  # of each episode's first class
     for column, values in ((0, CLASSES), (1, EXAMPLES), (2, 4)):
         counts = np.bincount(first[:, column], minlength=values)
         chi2 = ((counts - n / values) ** 2 / (n / values)).sum()
         assert chi2 < values + 5 * np.sqrt(2 * values)
-    # Turns of different classes of an episode do not depend on each other.
-    pairs = np.array([each[[0, 3], 2] for each in drawn])
-    counts = np.bincount(4 * pairs[:, 0] + pairs[:, 1], minlength=16)
-    assert ((counts - n / 16) ** 2 / (n / 16)).sum() < 16 + 5 * np.sqrt(32)
+    # A class says nothing of the drawing or of the turn, nor one class's turn of another's.
+    turns = np.array([each[[0, 2], 2] for each in drawn])
+    for one, other, values in (
+        (first[:, 0], first[:, 1] // 5, CLASSES * 4),
+        (first[:, 0], first[:, 2], CLASSES * 4),
+        (turns[:, 0], turns[:, 1], 16),
+    ):
+        counts = np.bincount(4 * one + other, minlength=values)
+        chi2 = ((counts - n / values) ** 2 / (n / values)).sum()
+        assert chi2 < values + 5 * np.sqrt(2 * values)
 
 
 def test_all_examples_and_all_classes_can_be_used(images, catalogue):

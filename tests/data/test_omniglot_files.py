@@ -1,3 +1,5 @@
+import zipfile
+
 import pytest
 
 from jaxfer.data.omniglot_files import find_files, read_files
@@ -41,13 +43,17 @@ def test_a_truncated_zip(zips, keep):
         read_files(zips)
 
 
-def test_a_zip_with_flipped_bytes(zips):
+@pytest.mark.parametrize("where", [0, 300])
+def test_a_zip_with_wrong_bytes(zips, where):
+    """At the start of a compressed file zlib stumbles over them, later on the checksum does."""
     path = zips / "images_background.zip"
     content = bytearray(path.read_bytes())
-    for i in range(len(content) // 3, len(content) // 3 + 50):
-        content[i] ^= 0xFF
+    with zipfile.ZipFile(path) as archive:
+        file = archive.infolist()[30]
+    start = file.header_offset + 30 + len(file.filename) + where
+    content[start : start + 4] = bytes(0xFF ^ byte for byte in content[start : start + 4])
     path.write_bytes(content)
-    with pytest.raises(UserError, match="background.zip: .*; replace it by https://"):
+    with pytest.raises(UserError, match="background.zip: is truncated or damaged .* replace it by"):
         read_files(zips)
 
 

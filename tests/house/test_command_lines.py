@@ -29,7 +29,7 @@ def answer(module: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", module, "--help"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env=environment,
         check=False,
     )

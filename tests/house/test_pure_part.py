@@ -18,7 +18,7 @@ def run(*arguments, **options):
         [sys.executable, *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env=environment,
         check=False,
         **options,

@@ -14,6 +14,7 @@ def write_run(tmp_path):
         name,
         *,
         config=None,
+        protocol=None,
         accuracy=0.97,
         runs=(0.97,),
         source="omniglot",
@@ -39,6 +40,8 @@ def write_run(tmp_path):
             "config": config,
             "seconds": 12.5,
         }
+        if protocol is not None:
+            summary["test"]["protocol"] = protocol
         (folder / "config.json").write_text(json.dumps(config))
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         (folder / "summary.json").write_text(json.dumps(summary))

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from jaxfer.report import compare_runs, comparison_picture, read_run
@@ -22,6 +24,16 @@ def test_results_and_the_fields_that_differ_are_tabled(write_run):
     ]
 
 
+def test_many_results_become_rows(write_run):
+    folder = write_run("a")
+    errors = [{"shot": shot, "mse": 1.0 / shot, "ci95": 0.01} for shot in (5, 10, 20)]
+    (folder / "summary.json").write_text(json.dumps({"test": {"errors": errors, "runs": [1, 2]}}))
+    lines = compare_runs([read_run(folder)]).splitlines()
+    assert lines[0].split() == ["run", "runs", "steps", "seconds", "data"]
+    assert "test shot 5: mse   0.200 ± 0.010" in lines
+    assert "test shot 20: mse  0.050 ± 0.010" in lines
+
+
 def test_other_data_are_marked_in_the_table_and_warned_of(write_run):
     runs = [read_run(write_run("a")), read_run(write_run("b", source="glyphs"))]
     text = compare_runs(runs)
@@ -42,6 +54,17 @@ def test_what_makes_results_incomparable_is_warned_of(write_run, change, warning
     text = compare_runs([read_run(write_run("a")), read_run(write_run("b", **change))])
     assert warning in text
     assert text.count("Warning:") == 1
+
+
+def test_what_the_test_asked_counts_not_what_the_training_did(write_run):
+    asked = {"way": 5, "shot": 5, "inner_steps": 3}
+    a = read_run(write_run("a", config={"way": 5, "shot": 5}, protocol=asked))
+    b = read_run(write_run("b", config={"way": 5, "shot": 1}, protocol=asked))
+    c = read_run(write_run("c", config={"way": 5, "shot": 1}, protocol=asked | {"shot": 1}))
+    assert "Warning" not in compare_runs([a, b])
+    text = compare_runs([b, c])
+    assert "Warning: the test tasks differ (shot)" in text
+    assert ["test", "shot", "5", "1"] in [line.split() for line in text.splitlines()]
 
 
 def test_equal_runs_are_not_warned_of(write_run):

@@ -53,7 +53,7 @@ def test_validation_points_are_not_averaged():
 
 def test_a_run_that_ended_early_does_not_bend_the_mean():
     rows = rows_of(range(1, 121)) + [
-        row | {"run": 1, "accuracy": 0.1} for row in rows_of(range(1, 61))
+        row | {"run": 1, "accuracy": 0.1} for row in rows_of(range(1, 62))
     ]
     mean = drawn(rows).lines[-1]
     assert mean.get_xdata()[-1] == 60

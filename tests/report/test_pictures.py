@@ -83,6 +83,8 @@ def test_adapted_functions_are_drawn_for_any_number_of_tasks(tmp_path, colours):
         fits = {0: 0 * truth, 1: 0.5 * truth, 5: 0.8 * truth, 10: truth}
         adaptation_curves(x, truth, truth[:, :5], truth[:, :5], fits, path, title="MAML")
         assert colours(path, VERMILION) > 0.001
+        adaptation_curves(x, truth, truth[:, :5], truth[:, :5], {10: truth}, path)
+        assert colours(path, VERMILION) > 0.001
 
 
 @pytest.mark.parametrize(

@@ -25,15 +25,36 @@ def test_results_of_single_runs_may_be_objects(write_run):
     assert run.test["accuracy"].runs == (0.96,)
 
 
-def test_groups_of_results_are_named_after_the_group(write_run):
+@pytest.mark.parametrize(
+    "groups",
+    [
+        {"shot 5: ": {"mse": 0.5, "ci95": 0.1}, "shot 10: ": {"mse": 0.2, "ci95": 0.1}},
+        {"errors": [{"shot": 5, "mse": 0.5, "ci95": 0.1}, {"shot": 10, "mse": 0.2, "ci95": 0.1}]},
+    ],
+)
+def test_groups_of_results_are_named_after_the_group(write_run, groups):
     folder = write_run("a")
-    summary = {"test": {"5 points": {"mse": 0.5, "ci95": 0.1}, "10 points": {"mse": 0.2}}}
-    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "summary.json").write_text(json.dumps({"test": {"episodes": 600} | groups}))
     test = read_run(folder).test
-    assert {name: (e.mean, e.ci95) for name, e in test.items()} == {
-        "5 points mse": (0.5, 0.1),
-        "10 points mse": (0.2, None),
+    assert {" ".join(name.split()): (e.mean, e.ci95) for name, e in test.items()} == {
+        "shot 5: mse": (0.5, 0.1),
+        "shot 10: mse": (0.2, 0.1),
     }
+
+
+def test_protocol_baselines_and_spread_are_no_results(write_run):
+    folder = write_run("a")
+    test = {
+        "accuracy": 0.97,
+        "ci95": 0.002,
+        "std_over_runs": 0.01,
+        "protocol": {"way": 5, "shot": 1},
+        "baselines": {"untrained": {"accuracy": 0.3, "ci95": 0.01}},
+    }
+    (folder / "summary.json").write_text(json.dumps({"test": test}))
+    run = read_run(folder)
+    assert list(run.test) == ["accuracy"]
+    assert run.protocol == {"way": 5, "shot": 1}
 
 
 def test_a_run_that_has_not_finished_is_read_without_results(write_run):

@@ -25,7 +25,7 @@ def start_toy(*flags, **environment):
 
 def finish(process, code=0):
     """Waits for a process, and gives what it printed."""
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=500)
     assert process.returncode == code, output
     return output
 

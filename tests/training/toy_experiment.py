@@ -1,6 +1,6 @@
 """A regression small enough to be stopped, killed and split in tests.
 
-    python toy_experiment.py --out DIR
+python toy_experiment.py --out DIR
 """
 
 import dataclasses
@@ -16,6 +16,8 @@ from jaxfer.training.loop import Schedule, fit
 from jaxfer.training.run_folder import hardware, open_run_folder, write_summary
 from jaxfer.training.state import init_train_state
 
+TARGET = np.arange(3.0, dtype=np.float32)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(CommonOptions):
@@ -25,8 +27,8 @@ class Config(CommonOptions):
     """Learning rate."""
     tasks: int = 8
     """Examples in a step."""
-    width: int = 3
-    """Parameters; many make a checkpoint take long to write."""
+    ballast: int = 1
+    """Numbers that only make a checkpoint take long to write."""
     every: int = 10
     """Steps between checkpoints."""
     per_dispatch: int = 5
@@ -38,7 +40,7 @@ def make_step(config, devices):
     optimiser = optax.adam(config.rate)
 
     def loss_fn(weights, x):
-        return jnp.mean((x @ (weights - jnp.arange(weights.size) % 3)) ** 2)
+        return jnp.mean((x @ (weights - TARGET)) ** 2)
 
     def step(run, data):
         picked = jax.random.randint(
@@ -49,16 +51,17 @@ def make_step(config, devices):
         loss, gradient = jax.lax.pmean((loss, gradient), "batch")
         updates, opt_state = optimiser.update(gradient, run.opt_state)
         params = optax.apply_updates(run.params, updates)
-        return run._replace(params=params, opt_state=opt_state), {"loss": loss}
+        state = run.state + params.sum()
+        return run._replace(params=params, state=state, opt_state=opt_state), {"loss": loss}
 
     def evaluate(run, data):
         return {"accuracy": jnp.exp(-loss_fn(run.params, data))}
 
     def init_one(key):
-        return jax.random.normal(key, (config.width,)), {}
+        return jax.random.normal(key, (3,)), jnp.zeros(config.ballast)
 
     state = init_train_state(init_one, optimiser, seeds=config.seeds)
-    data = np.random.default_rng(0).normal(size=(64, config.width)).astype(np.float32)
+    data = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
     return step, evaluate, state, replicate(data, devices)
 
 

@@ -1,0 +1,231 @@
+"""The loop: stopped anywhere and resumed, a run ends where it would have ended."""
+
+import json
+import re
+import signal
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxfer.training.checkpoints import checkpoint_steps
+from jaxfer.training.devices import replicate
+from jaxfer.training.loop import Schedule, Stopped, fit
+from jaxfer.training.metrics import read_metrics
+from jaxfer.training.run_folder import open_run_folder
+from jaxfer.training.state import init_train_state
+from jaxfer.typing import UserError
+
+from .conftest import finish
+
+ONE = jax.local_devices()[:1]
+OPTIMISER = optax.adam(0.1)
+SCHEDULE = Schedule(
+    steps=32, steps_per_dispatch=5, log_every=10, validate_every=10, checkpoint_every=15
+)
+
+
+def step(run, data):
+    x = jax.random.normal(jax.random.fold_in(run.key, run.step), (4, 3))
+    loss, gradient = jax.value_and_grad(lambda w: jnp.mean((x @ w - data) ** 2))(run.params)
+    updates, opt_state = OPTIMISER.update(gradient, run.opt_state)
+    # `state` says from which step on the run fails.
+    loss = jnp.where(run.step + 1 >= run.state, jnp.nan, loss)
+    return run._replace(params=optax.apply_updates(run.params, updates), opt_state=opt_state), {
+        "loss": loss,
+        "step": (run.step + 1).astype(jnp.float32),
+    }
+
+
+def validate(train_state):
+    return {"accuracy": -jnp.abs(train_state.step - 20.0), "other": train_state.params[:, 0]}
+
+
+def train(out, *, seeds=(0,), fails_at=(1000,), schedule=SCHEDULE, resume=False, **options):
+    state = init_train_state(
+        lambda key: (jax.random.normal(key, (3,)), jnp.array(0)), OPTIMISER, seeds=seeds
+    )
+    with open_run_folder(out, {"seeds": seeds}, resume=resume) as folder:
+        return fit(
+            step,
+            state._replace(state=jnp.array(fails_at)),
+            replicate(jnp.array(2.0), ONE),
+            folder=folder,
+            schedule=schedule,
+            seeds=seeds,
+            tasks_per_step=4,
+            devices=ONE,
+            **{"validate": validate} | options,
+        )
+
+
+def lines(out, split):
+    return [line for line in read_metrics(out) if line["split"] == split]
+
+
+def test_what_is_due_when(tmp_path, capsys):
+    fitted = train(tmp_path)
+    assert fitted.train_state.step.tolist() == [32]
+    # 15 and 30 are due by the schedule; the last step always is.
+    assert checkpoint_steps(tmp_path / "checkpoints") == [30, 32]
+    assert [line["step"] for line in lines(tmp_path, "validation")] == [10, 20, 30, 32]
+    # A line at each multiple of 10 and beside each checkpoint: means over the steps between.
+    logged = [(line["step"], line["step"]) for line in lines(tmp_path, "train")]
+    assert [at for at, _ in logged] == [10, 15, 20, 30, 32]
+    assert fitted.train_state.best.step.tolist() == [20]
+    assert fitted.train_state.best.score.tolist() == [0]
+    assert fitted.seconds > 0
+    shown = capsys.readouterr().err
+    assert "step 5/32  loss" in shown and "step 32/32" in shown and "step 20  validation" in shown
+
+
+def test_a_line_is_the_mean_since_the_line_before(tmp_path):
+    def counting(run, data):
+        new, metrics = step(run, data)
+        return new, {"loss": metrics["loss"], "number": metrics["step"]}
+
+    state = init_train_state(lambda key: (jnp.zeros(3), jnp.array(1000)), OPTIMISER, seeds=[0])
+    with open_run_folder(tmp_path, {}) as folder:
+        fit(
+            counting,
+            state,
+            replicate(jnp.array(2.0), ONE),
+            folder=folder,
+            schedule=SCHEDULE,
+            seeds=[0],
+            tasks_per_step=4,
+            devices=ONE,
+        )
+    found = {line["step"]: line["number"] for line in lines(tmp_path, "train")}
+    assert found == {10: 5.5, 15: 13.0, 20: 18.0, 30: 25.5, 32: 31.5}
+
+
+@pytest.mark.parametrize("stop_at", [10, 30])
+def test_a_run_that_is_stopped_and_resumed_ends_bit_for_bit_where_it_would_have(tmp_path, stop_at):
+    undisturbed = train(tmp_path / "undisturbed", seeds=(3, 4), fails_at=(1000, 1000))
+
+    def interrupt(train_state):
+        if int(train_state.step[0]) == stop_at:
+            signal.raise_signal(signal.SIGINT)
+        return validate(train_state)
+
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped) as stopped:
+        train(tmp_path / "stopped", seeds=(3, 4), fails_at=(1000, 1000), validate=interrupt)
+    assert stopped.value.signal_number == signal.SIGINT
+    # The signal came after the dispatch: the next one is finished, then saved.
+    assert stopped.value.step == min(stop_at + 5, 32)
+    assert checkpoint_steps(tmp_path / "stopped" / "checkpoints")[-1] == stopped.value.step
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+    resumed = train(tmp_path / "stopped", seeds=(3, 4), fails_at=(1000, 1000), resume=True)
+    assert resumed.seconds > 0
+    for mine, theirs in zip(
+        jax.tree.leaves(undisturbed.train_state), jax.tree.leaves(resumed.train_state), strict=True
+    ):
+        assert np.asarray(mine).tobytes() == np.asarray(theirs).tobytes()
+    assert [line["step"] for line in lines(tmp_path / "stopped", "validation")] == [
+        line["step"] for line in lines(tmp_path / "undisturbed", "validation")
+    ]
+
+
+def test_a_finished_run_resumes_to_its_end(tmp_path):
+    fitted = train(tmp_path)
+    metrics = (tmp_path / "metrics.jsonl").read_text()
+    again = train(tmp_path, resume=True)
+    np.testing.assert_array_equal(fitted.train_state.params, again.train_state.params)
+    assert (tmp_path / "metrics.jsonl").read_text() == metrics
+    assert again.seconds == pytest.approx(fitted.seconds, abs=0.5)
+
+
+def test_a_run_cannot_be_resumed_to_an_earlier_end(tmp_path):
+    train(tmp_path)
+    with pytest.raises(UserError, match="is at step 32 already, past --steps 20; give at least 32"):
+        train(tmp_path, schedule=SCHEDULE._replace(steps=20), resume=True)
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
+    def interrupt(train_state):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, validate=interrupt)
+    assert checkpoint_steps(tmp_path / "checkpoints") == []
+    assert train(tmp_path, resume=True).train_state.step.tolist() == [32]
+    assert [line["step"] for line in lines(tmp_path, "train")] == [10, 15, 20, 30, 32]
+
+
+def test_a_single_run_that_is_not_finite_ends_with_its_last_good_checkpoint(tmp_path):
+    with pytest.raises(UserError) as error:
+        train(tmp_path, seeds=(7,), fails_at=(18,))
+    assert str(error.value).startswith(
+        f"Parameters or loss were not finite (seed 7 at step 18); the last good checkpoint is "
+        f"{tmp_path / 'checkpoints' / '15'}. Lower the learning rate"
+    )
+    assert checkpoint_steps(tmp_path / "checkpoints") == [15]
+
+
+def test_a_run_that_is_never_finite_had_nothing_saved(tmp_path):
+    with pytest.raises(UserError, match="none was saved"):
+        train(tmp_path, fails_at=(2,))
+
+
+def test_of_several_runs_the_dead_one_is_named_and_the_others_go_on(tmp_path, capsys):
+    fitted = train(tmp_path, seeds=(7, 8), fails_at=(18, 1000))
+    assert fitted.train_state.died.tolist() == [18, -1]
+    assert fitted.train_state.step.tolist() == [17, 32]
+    said = capsys.readouterr().err
+    assert said.count("Run 0 (seed 7) was not finite at step 18") == 1
+    assert {line["run"] for line in read_metrics(tmp_path) if line["step"] > 15} == {1}
+    assert fitted.train_state.best.step.tolist() == [10, 20]
+    assert "nan" not in said
+
+
+def test_the_score_must_be_among_the_validations_values(tmp_path):
+    with pytest.raises(ValueError, match="score is 'f1'; validation gives only"):
+        train(tmp_path, score="f1")
+
+
+def test_a_schedule_without_steps(tmp_path):
+    with pytest.raises(ValueError, match="at least 1"):
+        train(tmp_path, schedule=SCHEDULE._replace(log_every=0))
+
+
+def test_a_schedule_says_what_a_longer_dispatch_steps_over():
+    schedule = Schedule(steps=100, steps_per_dispatch=30, log_every=10)
+    ends, at = [], 0
+    while at < 100:
+        start, at = at, schedule.dispatch_end(at)
+        ends.append(at)
+        assert schedule.due(schedule.log_every, start, at)
+    assert ends == [30, 60, 90, 100]
+    assert not schedule.due(40, 0, 30) and schedule.due(40, 30, 60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(start, tmp_path, number):
+    flags = ("--out", tmp_path / "run", "--steps", 10_000_000, "--devices", 1)
+    process = start(*flags)
+    deadline = time.monotonic() + 300
+    while not checkpoint_steps(tmp_path / "run" / "checkpoints") and time.monotonic() < deadline:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+    process.send_signal(number)
+    output = finish(process, code=128 + number)
+    found = re.search(r"Saved at step (\d+); go on with: (.*)\n", output)
+    assert found, output
+    step = int(found[1])
+    assert checkpoint_steps(tmp_path / "run" / "checkpoints")[-1] == step
+    expected = " ".join(map(str, ("python -m jaxfer.experiments.toy_experiment", *flags)))
+    assert found[2] == f"{expected} --resume"
+    assert "Traceback" not in output
+    if number == signal.SIGTERM:
+        return
+    flags = ("--out", tmp_path / "run", "--steps", step + 10, "--devices", 1)
+    output = finish(start(*flags, "--resume"))
+    assert f"Going on from step {step}." in output
+    assert checkpoint_steps(tmp_path / "run" / "checkpoints")[-1] == step + 10
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["steps"] == step + 10
