@@ -169,6 +169,11 @@ def main(
 
     Raises:
       SystemExit: always.
+
+    >>> main(CommonOptions, lambda config: print(config.steps), args=["--steps", "3"])
+    Traceback (most recent call last):
+        ...
+    SystemExit: 0
     """
     args = list(sys.argv[1:] if args is None else args)
     module = sys.modules[config_class.__module__]

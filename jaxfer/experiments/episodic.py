@@ -229,6 +229,8 @@ def make_outer_step(
     optimiser: optax.GradientTransformation,
     sample: Callable[[Key, Any], Task],
     devices: Devices,
+    *,
+    vmapped: bool | None = None,
 ) -> Step:
     """One outer step of one run: this device's share of the tasks, then the mean over all of them.
 
@@ -239,6 +241,8 @@ def make_outer_step(
       sample: ``sample(key, data) -> Task``. The key is that of the task's global index, so that
         the tasks do not depend on how they are split over devices.
       devices: those of the run.
+      vmapped: whether, without ``--chunk``, a device takes its tasks all at once or one at a time;
+        by default all at once except on a CPU, where the images of one task stay in the cache.
 
     Returns:
       ``step(run, data) -> (run, metrics)``, for `jaxfer.training.devices.compile_step`.
@@ -247,7 +251,9 @@ def make_outer_step(
       UserError: if ``--chunk`` does not divide a device's share.
     """
     share = config.tasks // len(devices)
-    chunk = config.chunk or (1 if devices[0].platform == "cpu" else share)
+    if vmapped is None:
+        vmapped = devices[0].platform != "cpu"
+    chunk = config.chunk or (share if vmapped else 1)
     if share % chunk:
         raise UserError(f"--chunk {chunk} does not divide the {share} tasks of each device.")
 

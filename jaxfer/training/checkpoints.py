@@ -26,7 +26,13 @@ _REMOVED = ".removed"
 
 
 def checkpoint_steps(folder: pathlib.Path) -> list[int]:
-    """Lists the steps of the complete checkpoints in a folder, oldest first.
+    """Lists the steps of the complete checkpoints in a folder.
+
+    Args:
+      folder: the folder of all checkpoints of a run; it need not exist.
+
+    Returns:
+      The steps, oldest first.
 
     >>> checkpoint_steps(pathlib.Path("no/such/folder"))
     []
@@ -143,6 +149,9 @@ def _restore(
 
 def remove_leftovers(folder: pathlib.Path) -> None:
     """Removes what a killed save or removal left among checkpoints, and nothing else.
+
+    Args:
+      folder: the folder of all checkpoints of a run; it need not exist.
 
     >>> remove_leftovers(pathlib.Path("no/such/folder"))
     """

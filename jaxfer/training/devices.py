@@ -190,7 +190,13 @@ def available_cores() -> int:
 
 
 def local_count(devices: Devices | None) -> int:
-    """Counts the devices of this process among ``devices`` (None: all).
+    """Counts the devices of this process.
+
+    Args:
+      devices: among which to count; None for all.
+
+    Returns:
+      How many of them are local.
 
     >>> local_count(jax.local_devices()[:1])
     1
@@ -299,7 +305,7 @@ def _freeze(old: TrainState, new: TrainState, metrics: Metrics) -> tuple[TrainSt
         return jnp.where(alive.reshape(alive.shape + (1,) * (after.ndim - 1)), after, before)
 
     frozen = jax.tree.map(choose, new, old)
-    died = jnp.where(old.alive & ~alive, old.step + 1, old.died)
+    died = jnp.where(alive, old.died, old.step + 1)  # a frozen run fails at the same step again
     shown = {name: jnp.where(alive, value, jnp.nan) for name, value in metrics.items()}
     return frozen._replace(alive=alive, died=died), shown
 
@@ -340,7 +346,14 @@ def _replicator(devices: tuple[jax.Device, ...] | None) -> Callable[..., Any]:
 
 
 def replicate(tree: PyTree, devices: Devices | None = None) -> PyTree:
-    """Puts a copy of a tree on each device of this process, once, as ``[devices, ...]``.
+    """Puts a copy of a tree on each device of this process, once.
+
+    Args:
+      tree: arrays, the same in every process.
+      devices: as given by `configure_devices`; None for all.
+
+    Returns:
+      The tree with arrays ``[devices, ...]``, one entry on each device of this process.
 
     >>> replicate(jnp.zeros(3), jax.local_devices()[:1]).shape
     (1, 3)
@@ -350,7 +363,13 @@ def replicate(tree: PyTree, devices: Devices | None = None) -> PyTree:
 
 
 def first(tree: PyTree) -> PyTree:
-    """Takes the first local device's copy of a replicated tree; it stays on that device.
+    """Takes the first local device's copy of a replicated tree.
+
+    Args:
+      tree: arrays ``[devices, ...]``, as a mapped function gives them.
+
+    Returns:
+      The tree without that axis; it stays on the first device.
 
     >>> first(replicate(jnp.zeros(3))).shape
     (3,)

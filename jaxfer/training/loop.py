@@ -135,6 +135,28 @@ def fit(
       UserError: if no run is alive any more, or a checkpoint cannot be read or written.
       Stopped: after SIGINT or SIGTERM, once the dispatch has ended and the state is saved.
       ValueError: if a number of steps is below 1.
+
+    >>> import tempfile, jax.numpy as jnp, optax
+    >>> from jaxfer.training.run_folder import open_run_folder
+    >>> from jaxfer.training.state import init_train_state
+    >>> def step(run, data):
+    ...     error = run.params - jnp.mean(data)
+    ...     return run._replace(params=run.params - 0.5 * error), {"loss": error**2}
+    >>> one = jax.local_devices()[:1]
+    >>> state = init_train_state(lambda key: (jnp.zeros(()), {}), optax.sgd(0.5), seeds=[0])
+    >>> with tempfile.TemporaryDirectory() as name, open_run_folder(name, {}) as folder:
+    ...     fitted = fit(
+    ...         step,
+    ...         state,
+    ...         replicate(jnp.ones(4), one),
+    ...         folder=folder,
+    ...         schedule=Schedule(steps=4, steps_per_dispatch=2),
+    ...         seeds=[0],
+    ...         tasks_per_step=4,
+    ...         devices=one,
+    ...     )
+    >>> fitted.train_state.params.tolist()
+    [0.9375]
     """
     if min(schedule) < 1:
         raise ValueError(f"each number of a schedule is at least 1; got {schedule}.")

@@ -11,6 +11,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 FILE_NAME = "metrics.jsonl"
+_PLACE = {"step", "seconds", "split", "run"}
 
 
 class MetricsWriter:
@@ -67,7 +68,12 @@ class MetricsWriter:
           values: arrays ``[runs]`` by name.
           seconds: how long the run has taken so far.
           alive: ``[runs]``; None for all.
+
+        Raises:
+          ValueError: if a value has a name that the line needs itself.
         """
+        if taken := values.keys() & _PLACE:
+            raise ValueError(f"metrics cannot be named {sorted(taken)}: each line has its own.")
         for run, board in enumerate(self._boards):
             if alive is not None and not alive[run]:
                 continue
@@ -93,6 +99,12 @@ class MetricsWriter:
 
 def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
     """Reads ``metrics.jsonl``; what was not finite comes back as NaN, a line cut short is left out.
+
+    Args:
+      folder: the run folder.
+
+    Returns:
+      The lines, in the order in which they were written; none when there is no such file.
 
     >>> read_metrics(pathlib.Path("no/such/folder"))
     []

@@ -67,6 +67,12 @@ def share_from_first_process(tree: PyTree) -> PyTree:
 def any_process(flag: bool) -> bool:
     """Says whether any process has raised its flag; all must ask.
 
+    Args:
+      flag: that of this process.
+
+    Returns:
+      True in every process if it is True in one.
+
     >>> any_process(True)
     True
     """

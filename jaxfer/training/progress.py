@@ -89,6 +89,12 @@ class Progress:
 def readable(values: Mapping[str, float]) -> str:
     """Writes named values for a person: four digits, accuracies in percent.
 
+    Args:
+      values: numbers by name; an accuracy, a fraction, has "accuracy" in its name.
+
+    Returns:
+      One line.
+
     >>> readable({"loss": 0.25, "accuracy": 0.5})
     'loss 0.2500  accuracy 50.0%'
     """

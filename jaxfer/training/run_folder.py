@@ -118,13 +118,13 @@ def _holds_run(path: pathlib.Path) -> bool:
 
 def _compare(path: pathlib.Path, settings: Mapping[str, Any], may_differ: Collection[str]) -> None:
     try:
-        recorded = json.loads(path.read_text())
-        names = [*recorded, *(name for name in settings if name not in recorded)]
+        recorded = dict(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} cannot be read ({error}), so the run there cannot be resumed; give another "
             f"--out."
         ) from error
+    names = [*recorded, *(name for name in settings if name not in recorded)]
     absent = "absent"
     differences = [
         f"{name} is {recorded.get(name, absent)} there and {settings.get(name, absent)} here"
@@ -134,8 +134,7 @@ def _compare(path: pathlib.Path, settings: Mapping[str, Any], may_differ: Collec
     if differences:
         raise UserError(
             f"The run in {path.parent} has other settings: {'; '.join(differences)}. Give the "
-            f"same ones to resume it, "
-            f"or another --out."
+            f"same ones to resume it, or another --out."
         )
 
 
@@ -166,6 +165,13 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 def write_summary(folder: RunFolder, summary: Mapping[str, Any]) -> None:
     """Writes ``summary.json`` into a run folder, on process 0.
 
+    Args:
+      folder: from `open_run_folder`.
+      summary: anything that `write_json` can write.
+
+    Raises:
+      UserError: if it cannot be written.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as name:
     ...     write_summary(RunFolder(pathlib.Path(name), False), {"seconds": 3})
@@ -194,6 +200,9 @@ def _plain(value: Any) -> Any:
 def versions() -> dict[str, str]:
     """Names the versions that a result depends on.
 
+    Returns:
+      Version by package, ``python`` among them; a package that is not installed is left out.
+
     >>> "jax" in versions()
     True
     """
@@ -209,6 +218,9 @@ def hardware(devices: Devices | None = None) -> dict[str, Any]:
 
     Args:
       devices: those in use; None for all.
+
+    Returns:
+      The backend, the kind and number of devices, cores per process, and processes.
 
     >>> sorted(hardware())
     ['backend', 'cores', 'device_kind', 'devices', 'processes']

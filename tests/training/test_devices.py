@@ -205,10 +205,8 @@ def test_tasks_that_do_not_split(start, tmp_path):
         ("divides=32", "", "COUNT false"),
         ("divides=1", "", "1 absent"),
         ("3", "", "3 false"),
-        ("1", "", "1 absent"),
         ("2", "--xla_cpu_multi_thread_eigen=true", "2 true"),
         ("divides=9", "--xla_force_host_platform_device_count=4", "3 false"),
-        ("2", "--xla_force_host_platform_device_count=4", "2 false"),
     ],
 )
 def test_host_devices_follow_the_cores_the_flag_and_the_environment(arguments, flags, expected):

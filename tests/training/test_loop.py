@@ -1,6 +1,7 @@
 """The loop: stopped anywhere and resumed, a run ends where it would have ended."""
 
 import json
+import os
 import re
 import signal
 import time
@@ -36,7 +37,7 @@ def step(run, data):
     loss = jnp.where(run.step + 1 >= run.state, jnp.nan, loss)
     return run._replace(params=optax.apply_updates(run.params, updates), opt_state=opt_state), {
         "loss": loss,
-        "step": (run.step + 1).astype(jnp.float32),
+        "number": (run.step + 1).astype(jnp.float32),
     }
 
 
@@ -72,9 +73,9 @@ def test_what_is_due_when(tmp_path, capsys):
     # 15 and 30 are due by the schedule; the last step always is.
     assert checkpoint_steps(tmp_path / "checkpoints") == [30, 32]
     assert [line["step"] for line in lines(tmp_path, "validation")] == [10, 20, 30, 32]
-    # A line at each multiple of 10 and beside each checkpoint: means over the steps between.
-    logged = [(line["step"], line["step"]) for line in lines(tmp_path, "train")]
-    assert [at for at, _ in logged] == [10, 15, 20, 30, 32]
+    # A line at each multiple of 10 and beside each checkpoint: the mean over the steps between.
+    found = {line["step"]: line["number"] for line in lines(tmp_path, "train")}
+    assert found == {10: 5.5, 15: 13.0, 20: 18.0, 30: 25.5, 32: 31.5}
     assert fitted.train_state.best.step.tolist() == [20]
     assert fitted.train_state.best.score.tolist() == [0]
     assert fitted.seconds > 0
@@ -82,28 +83,7 @@ def test_what_is_due_when(tmp_path, capsys):
     assert "step 5/32  loss" in shown and "step 32/32" in shown and "step 20  validation" in shown
 
 
-def test_a_line_is_the_mean_since_the_line_before(tmp_path):
-    def counting(run, data):
-        new, metrics = step(run, data)
-        return new, {"loss": metrics["loss"], "number": metrics["step"]}
-
-    state = init_train_state(lambda key: (jnp.zeros(3), jnp.array(1000)), OPTIMISER, seeds=[0])
-    with open_run_folder(tmp_path, {}) as folder:
-        fit(
-            counting,
-            state,
-            replicate(jnp.array(2.0), ONE),
-            folder=folder,
-            schedule=SCHEDULE,
-            seeds=[0],
-            tasks_per_step=4,
-            devices=ONE,
-        )
-    found = {line["step"]: line["number"] for line in lines(tmp_path, "train")}
-    assert found == {10: 5.5, 15: 13.0, 20: 18.0, 30: 25.5, 32: 31.5}
-
-
-@pytest.mark.parametrize("stop_at", [10, 30])
+@pytest.mark.parametrize("stop_at", [20, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_run_that_is_stopped_and_resumed_ends_bit_for_bit_where_it_would_have(tmp_path, stop_at):
     undisturbed = train(tmp_path / "undisturbed", seeds=(3, 4), fails_at=(1000, 1000))
 
@@ -205,7 +185,9 @@ def test_a_schedule_says_what_a_longer_dispatch_steps_over():
     assert not schedule.due(40, 0, 30) and schedule.due(40, 30, 60)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_says_how_to_go_on(start, tmp_path, number):
     flags = ("--out", tmp_path / "run", "--steps", 10_000_000, "--devices", 1)
     process = start(*flags)
@@ -229,3 +211,39 @@ def test_a_signal_saves_and_says_how_to_go_on(start, tmp_path, number):
     assert f"Going on from step {step}." in output
     assert checkpoint_steps(tmp_path / "run" / "checkpoints")[-1] == step + 10
     assert json.loads((tmp_path / "run" / "config.json").read_text())["steps"] == step + 10
+
+
+@pytest.mark.slow
+def test_two_processes_stop_and_fail_together(start, tmp_path):
+    """A signal to one stops both at one step; a refusal by one ends both; resumed, they go on."""
+    port = 20000 + (os.getpid() + 7) % 20000
+
+    def start_both(*flags):
+        return [
+            start(
+                *("--out", tmp_path / "run", "--devices", 1, *flags),
+                JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}",
+                JAX_NUM_PROCESSES="2",
+                JAX_PROCESS_ID=str(index),
+            )
+            for index in range(2)
+        ]
+
+    checkpoints = tmp_path / "run" / "checkpoints"
+    both = start_both("--steps", 10_000_000)
+    deadline = time.monotonic() + 300
+    while not checkpoint_steps(checkpoints) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    both[1].send_signal(signal.SIGTERM)
+    outputs = [finish(process, code=128 + signal.SIGTERM) for process in both]
+    steps = {re.search(r"Saved at step (\d+)", output)[1] for output in outputs}
+    assert steps == {str(checkpoint_steps(checkpoints)[-1])}
+
+    outputs = [finish(process, code=2) for process in start_both()]
+    assert "already holds a run" in outputs[0]
+    assert "Process 0 stopped; its own message says why." in outputs[1]
+
+    end = int(steps.pop()) + 10
+    for process in start_both("--steps", end, "--resume"):
+        finish(process)
+    assert checkpoint_steps(checkpoints)[-1] == end

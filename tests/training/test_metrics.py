@@ -60,6 +60,13 @@ def test_what_is_not_finite_is_null(tmp_path, value):
     assert math.isnan(read_metrics(tmp_path)[0]["loss"])
 
 
+def test_a_metric_cannot_take_the_name_of_a_place(tmp_path):
+    writer = MetricsWriter(tmp_path, seeds=[0])
+    with pytest.raises(ValueError, match="metrics cannot be named \\['step'\\]"):
+        writer.write(1, "train", {"step": np.ones(1)}, seconds=1.0)
+    writer.close()
+
+
 def test_a_dead_run_has_no_line(tmp_path):
     writer = MetricsWriter(tmp_path, seeds=[0, 1])
     alive = np.array([False, True])

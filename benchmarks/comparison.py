@@ -1,0 +1,96 @@
+"""The result of the benchmark as a table and as a picture."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxfer.report import table
+from jaxfer.report.style import COLOURS, GREY, picture
+
+MIB = 2**20
+NAMES = {
+    "jaxfer_maml": "jaxfer",
+    "textbook_jax": "JAX, vmap and lax.conv",
+    "torch_func": "PyTorch, torch.func",
+    "torch_loop": "PyTorch, loop over tasks",
+    "bare_products": "bare matrix products",
+}
+HEADER = ("step of", "by", "written as", "seconds", "quartiles", "x jaxfer", "first step s",
+          "memory MiB", "building MiB")  # fmt: skip
+
+
+def table_of(rows: Mapping[str, Any], *, against: str, floor: str) -> str:
+    """One line for each row and peer, and a sentence for each row."""
+    lines: list[tuple[Any, ...]] = []
+    sentences = []
+    for name, row in rows.items():
+        for peer, found in row["peers"].items():
+            if "error" in found:
+                lines.append((name, NAMES[peer], *[None] * 7))
+                sentences.append(f"{name}, {NAMES[peer]}: {found['error']}")
+                continue
+            memory = found["memory"]
+            running = memory["running"] if memory["device"] is None else memory["device"]
+            low, high = found["quartiles"]
+            lines.append(
+                (name, NAMES[peer], next(iter(found["variants"])), f"{found['median']:.4f}",
+                 f"{low:.4f} to {high:.4f}", f"{found['ratio']:.2f}",
+                 f"{found['first_seconds']:.1f}", f"{running / MIB:.0f}",
+                 f"{memory['building'] / MIB:.0f}")
+            )  # fmt: skip
+            if memory["idle_share"] > 0.02:
+                sentences.append(
+                    f"{name}, {NAMES[peer]}: used {memory['idle_share']:.0%} of a core "
+                    "while others had their turn; the comparison is disturbed."
+                )
+        sentences += summary(name, row["peers"], against=against, floor=floor)
+    return "\n".join([table(HEADER, lines), "", *sentences])
+
+
+def summary(name: str, peers: Mapping[str, Any], *, against: str, floor: str) -> list[str]:
+    """The fastest other peer, and the share of the floor."""
+    done = {peer: found for peer, found in peers.items() if "ratio" in found}
+    others = {p: found["ratio"] for p, found in done.items() if p not in (against, floor)}
+    sentences = []
+    if others:
+        best = min(others, key=others.__getitem__)
+        sentences.append(f"{name}: the fastest other takes {others[best]:.2f} x ({NAMES[best]}).")
+    if floor in done:
+        size = sum(product["megaflop"] for product in done[floor]["products"])
+        work = f"{size:.0f} megaflop a task in {count(done[floor])} products"
+        sentences.append(f"{name}: {done[floor]['ratio']:.0%} of the step are bare products, {work}.")
+    return sentences
+
+
+def count(floor: Mapping[str, Any]) -> int:
+    """How many matrix products a task needs."""
+    return round(sum(product["per_task"] for product in floor["products"]))
+
+
+def picture_of(rows: Mapping[str, Any], out_png: Path, *, against: str) -> None:
+    """Bars: how many times as long as jaxfer each peer takes, on a logarithmic axis."""
+    peers = list(dict.fromkeys(p for row in rows.values() for p in row["peers"] if p != against))
+    if not peers:
+        return
+    thickness = 0.8 / len(peers)
+    with picture(out_png, width=7, height=0.8 + 0.22 * len(peers) * len(rows)) as figure:
+        axes = figure.add_subplot()
+        for index, peer in enumerate(peers):
+            colour = GREY if peer == "bare_products" else COLOURS[index % len(COLOURS)]
+            for place, row in enumerate(rows.values()):
+                ratio = row["peers"].get(peer, {}).get("ratio")
+                if ratio is None:
+                    continue
+                height = place + (index - (len(peers) - 1) / 2) * thickness
+                label = NAMES[peer] if place == 0 else None
+                axes.barh(height, ratio - 1, thickness * 0.9, left=1, color=colour, label=label)
+                axes.annotate(f" {ratio:.2g} ", (ratio, height), va="center", fontsize=7,
+                              ha="left" if ratio >= 1 else "right")  # fmt: skip
+        axes.axvline(1, color="black", linewidth=1)
+        axes.set_xscale("log")
+        axes.set_xlabel("time of an outer step, as a multiple of jaxfer's")
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.grid(visible=False, axis="y")
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        axes.legend(loc="lower right")

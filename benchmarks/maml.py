@@ -1,0 +1,213 @@
+"""One outer step of MAML beside its peers: how fast, how much memory, how far from the floor.
+
+    python benchmarks/maml.py                                  every row and every peer
+    python benchmarks/maml.py --rows 5way 20way-5steps --repeats 5
+    python benchmarks/maml.py --peers jaxfer_maml torch_loop --threads 1
+    python benchmarks/maml.py --smoke                          in seconds: does it run at all?
+
+The peers stand in ``peers/``. All get the same weights and episodes, and before anything is timed
+they must agree on the loss and the meta-gradient. Then they take turns, each in a process of its
+own, on the same cores. The result is printed as a table and written as JSON and as a picture.
+"""
+
+import argparse
+import contextlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from comparison import picture_of, table_of
+from jaxfer.training.devices import available_cores
+from jaxfer.training.run_folder import versions
+from problem import NO_EPISODES, ROWS, Problem, Row, initial_weights, relative_error
+from worker import Ask, Built, PeerError, worker
+
+JAXFER, FLOOR = "jaxfer_maml", "bare_products"
+PEERS = (JAXFER, "textbook_jax", "torch_func", "torch_loop", FLOOR)
+SMOKE = Row(way=5, shot=1, queries=2, tasks=2, inner_steps=2, width=8)
+
+TURN = 0.5  # seconds: shorter steps are repeated within a turn
+PATIENCE = 40.0  # seconds that a slow peer's turns may take together, if it has had three
+REST = 0.03  # seconds between turns, in which the threads of the last one fall asleep
+TOLERANCE = {"cpu": 1e-3, "gpu": 5e-2}  # on a GPU both frameworks round products to TF32
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the benchmark; 1 if a peer failed or disagreed."""
+    options = parse(args)
+    rows = {"smoke": SMOKE} if options.smoke else {name: ROWS[name] for name in options.rows}
+    result: dict[str, Any] = {
+        "versions": versions(),
+        "processor": processor(),
+        "threads": options.threads,
+        "rows": {},
+    }
+    for name, row in rows.items():
+        print(f"{name}: {row}", flush=True)
+        result["rows"][name] = run_row(row, options.peers, options.threads, options.repeats)
+        write(options.out, result)
+    picture_of(result["rows"], options.out.with_suffix(".png"), against=JAXFER)
+    print(table_of(result["rows"], against=JAXFER, floor=FLOOR))
+    print(f"In {options.out} and {options.out.with_suffix('.png')}.")
+    failed = [p for row in result["rows"].values() for p in row["peers"].values() if "error" in p]
+    return int(bool(failed))
+
+
+def parse(args: Sequence[str] | None) -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="which sizes")
+    parser.add_argument(
+        "--peers", nargs="+", choices=PEERS, default=list(PEERS), help=f"beside {JAXFER}"
+    )
+    parser.add_argument("--threads", type=int, default=available_cores(), help="default: all cores")
+    parser.add_argument("--repeats", type=int, default=11, help="turns of each peer")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/maml.json"))
+    parser.add_argument("--smoke", action="store_true", help="one tiny row: does everything run?")
+    options = parser.parse_args(args)
+    if options.threads < 1 or options.repeats < 1:
+        parser.error("--threads and --repeats must be at least 1")
+    if options.threads > available_cores():
+        parser.error(f"--threads is {options.threads}, but there are {available_cores()} cores")
+    if options.smoke:
+        options.repeats = 2
+    options.peers = [peer for peer in PEERS if peer == JAXFER or peer in options.peers]
+    return options
+
+
+def run_row(row: Row, peers: Sequence[str], threads: int, repeats: int) -> dict[str, Any]:
+    """Builds every peer, compares what they compute, and lets them take turns."""
+    found: dict[str, dict[str, Any]] = {}
+    asks: dict[str, Ask] = {}
+    expected: Built | None = None
+    problem = Problem(row, initial_weights(row), NO_EPISODES)
+    device = ""
+    with contextlib.ExitStack() as stack:
+        for peer in peers:
+            began = time.perf_counter()
+            ask = stack.enter_context(worker(peer, threads))
+            try:
+                where = ask("start", row=row)
+                if device and where != device:
+                    raise PeerError(f"it computes on {where}, jaxfer on {device}")
+                device = where
+                built = ask("build", problem=problem)
+                found[peer] = describe(built)
+                if expected is None:
+                    expected = built
+                    problem = problem._replace(episodes=built.info["episodes"])
+                elif peer != FLOOR:
+                    found[peer] |= compare(built, expected, TOLERANCE[device])
+                asks[peer] = ask
+            except PeerError as error:
+                if peer == JAXFER:
+                    raise
+                found[peer] = {"error": str(error)}
+            say(peer, found[peer], time.perf_counter() - began)
+        turns = take_turns(asks, {p: found[p]["variants"] for p in asks}, repeats)
+        for peer, ask in asks.items():
+            found[peer]["seconds"] = turns[peer]
+            found[peer]["memory"] = ask("memory")._asdict()
+    for peer in asks:
+        found[peer] |= summarise(turns[peer], turns[JAXFER])
+    return {"size": row._asdict(), "device": device, "peers": found}
+
+
+def describe(built: Built) -> dict[str, Any]:
+    """What of a built peer is written down."""
+    return {
+        "variants": built.variants,
+        "first_seconds": built.first_seconds,
+        "loss": built.loss,
+        **{name: value for name, value in built.info.items() if name != "episodes"},
+    }
+
+
+def compare(built: Built, expected: Built, tolerance: float) -> dict[str, float]:
+    """How far a peer's loss and meta-gradient are from jaxfer's; an error beyond the tolerance."""
+    errors = {
+        "loss_error": abs(built.loss - expected.loss) / abs(expected.loss),
+        "gradient_error": relative_error(built.gradient, expected.gradient),
+    }
+    if not max(errors.values()) <= tolerance:
+        raise PeerError(f"it does not compute what jaxfer does: {errors}")
+    return errors
+
+
+def take_turns(
+    asks: dict[str, Ask], variants: dict[str, dict[str, float]], repeats: int
+) -> dict[str, list[float | None]]:
+    """Seconds of a step, one number for each round; None where a slow peer sat the round out."""
+    due = {}
+    steps = {}
+    for peer, times in variants.items():
+        seconds = min(times.values())
+        steps[peer] = max(1, round(TURN / seconds))
+        rounds = min(repeats, max(3, int(PATIENCE / (seconds * steps[peer]))))
+        due[peer] = {i * repeats // rounds for i in range(rounds)}
+    turns: dict[str, list[float | None]] = {peer: [] for peer in asks}
+    for number in range(repeats):
+        for peer, ask in asks.items():
+            if number in due[peer]:
+                time.sleep(REST)
+                turns[peer].append(ask("take", steps=steps[peer]))
+            else:
+                turns[peer].append(None)
+    return turns
+
+
+def summarise(own: Sequence[float | None], jaxfers: Sequence[float | None]) -> dict[str, Any]:
+    """Median and quartiles of the rounds, and the median of their ratios to jaxfer's rounds."""
+    pairs = [(a, b) for a, b in zip(own, jaxfers, strict=True) if a is not None and b is not None]
+    seconds = [a for a, _ in pairs]
+    return {
+        "median": statistics.median(seconds),
+        "quartiles": quartiles(seconds),
+        "ratio": statistics.median(a / b for a, b in pairs),
+        "ratio_quartiles": quartiles([a / b for a, b in pairs]),
+    }
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
+    """The first and the third, between which half of the values lie."""
+    if len(values) == 1:
+        return values[0], values[0]
+    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
+    return first, third
+
+
+def say(peer: str, found: dict[str, Any], seconds: float) -> None:
+    """One line as soon as a peer is built."""
+    if "error" in found:
+        line = found["error"]
+    else:
+        times = ", ".join(f"{name} {value:.3f} s" for name, value in found["variants"].items())
+        line = f"ready after {seconds:.0f} s; {times}"
+        if "gradient_error" in found:
+            line += f"; gradient within {found['gradient_error']:.1e}"
+    print(f"  {peer}: {line}", flush=True)
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return "unknown"
+
+
+def write(out: Path, result: dict[str, Any]) -> None:
+    """Writes what there is so far."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
