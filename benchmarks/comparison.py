@@ -15,8 +15,8 @@ NAMES = {
     "torch_loop": "PyTorch, loop over tasks",
     "bare_products": "bare matrix products",
 }
-HEADER = ("step of", "by", "written as", "seconds", "quartiles", "x jaxfer", "first step s",
-          "memory MiB", "building MiB")  # fmt: skip
+HEADER = ("step of", "by", "written as", "seconds (quartiles)", "x jaxfer", "first step s",
+          "peak MiB", "in a step", "building")  # fmt: skip
 
 
 def table_of(rows: Mapping[str, Any], *, against: str, floor: str) -> str:
@@ -26,17 +26,17 @@ def table_of(rows: Mapping[str, Any], *, against: str, floor: str) -> str:
     for name, row in rows.items():
         for peer, found in row["peers"].items():
             if "error" in found:
-                lines.append((name, NAMES[peer], *[None] * 7))
+                lines.append((name, NAMES[peer], *[None] * (len(HEADER) - 2)))
                 sentences.append(f"{name}, {NAMES[peer]}: {found['error']}")
                 continue
             memory = found["memory"]
-            running = memory["running"] if memory["device"] is None else memory["device"]
+            peak = memory["running"] if memory["device"] is None else memory["device"]
             low, high = found["quartiles"]
             lines.append(
-                (name, NAMES[peer], next(iter(found["variants"])), f"{found['median']:.4f}",
-                 f"{low:.4f} to {high:.4f}", f"{found['ratio']:.2f}",
-                 f"{found['first_seconds']:.1f}", f"{running / MIB:.0f}",
-                 f"{memory['building'] / MIB:.0f}")
+                (name, NAMES[peer], next(iter(found["variants"])),
+                 f"{found['median']:.4f} ({low:.4f} to {high:.4f})", f"{found['ratio']:.2f}",
+                 f"{found['first_seconds']:.1f}", f"{peak / MIB:.0f}",
+                 f"{memory['step'] / MIB:.0f}", f"{memory['building'] / MIB:.0f}")
             )  # fmt: skip
             if memory["idle_share"] > 0.02:
                 sentences.append(

@@ -46,17 +46,19 @@ class Built(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Bytes above what the process held before the peer was built.
+    """Bytes that the process held, at most.
 
     Attributes:
-      building: at most, while it was built.
-      running: at most, while it ran.
-      device: at most, on an accelerator; None on a CPU.
+      building: while the peer was built, above what there was before.
+      running: while it ran, above what there was before it was built.
+      step: while it ran, above what it holds between steps.
+      device: on an accelerator; None on a CPU.
       idle_share: of one core, used while others had their turn.
     """
 
     building: int
     running: int
+    step: int
     device: int | None
     idle_share: float
 
@@ -156,6 +158,7 @@ class Session:
         self.building = peak_bytes() - self.before
         gc.collect()
         forget_peak()
+        self.between = resident_bytes()
         self.idle_cpu = self.idle_wall = 0.0
         self.left_off = (time.process_time(), time.perf_counter())
         return built._replace(variants=times)
@@ -173,6 +176,7 @@ class Session:
         return Memory(
             self.building,
             peak_bytes() - self.before,
+            peak_bytes() - self.between,
             self.module.device_bytes(),
             self.idle_cpu / max(self.idle_wall, 1e-9),
         )

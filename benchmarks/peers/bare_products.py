@@ -58,9 +58,10 @@ def build(problem: Problem) -> dict[str, Callable[[], Peer]]:
     """Compiles the products."""
 
     def bare() -> Peer:
-        step = outer_step(problem.row, problem.weights)
+        outer = outer_step(problem.row, problem.weights)
+        mapped, state = outer.mapped()
         counts: Counter[Product] = Counter()
-        for product, count in products(jax.make_jaxpr(step.take)(step.state, step.arrays).jaxpr):
+        for product, count in products(jax.make_jaxpr(mapped)(state, outer.arrays).jaxpr):
             counts[product] += count
 
         def multiply(seed: jax.Array) -> jax.Array:
@@ -71,14 +72,14 @@ def build(problem: Problem) -> dict[str, Callable[[], Peer]]:
                 total += repeated(left, right, product.dimensions, count)
             return total
 
-        seeds = jnp.arange(len(step.devices))
-        everywhere = jax.pmap(multiply, devices=list(step.devices)).lower(seeds).compile()
+        seeds = jnp.arange(len(outer.devices))
+        everywhere = jax.pmap(multiply, devices=list(outer.devices)).lower(seeds).compile()
         return Peer(
             None,
             lambda state: (state, everywhere(seeds)[0]),
             jax.block_until_ready,
             lambda state: {},
-            {"products": table(counts, problem.row.tasks // len(step.devices))},
+            {"products": table(counts, problem.row.tasks // len(outer.devices))},
         )
 
     return {"dot_general": bare}

@@ -9,7 +9,7 @@ import numpy as np
 from jaxfer import meta
 from jaxfer.data import ClassSplit, draw_glyphs, sample_episode
 from jaxfer.experiments import episodic, maml_omniglot
-from jaxfer.training.devices import Devices, compile_step, configure_devices, first, replicate
+from jaxfer.training.devices import Devices, Step, compile_step, configure_devices, first, replicate
 from jaxfer.training.state import TrainState, init_train_state
 from jaxfer.typing import Key, PyTree, Task
 from problem import (
@@ -30,13 +30,17 @@ device_bytes = jax_device_bytes
 
 
 class OuterStep(NamedTuple):
-    """The experiment's step, mapped over devices, and what it is called with."""
+    """The experiment's step of one run on one device, and what training starts it with."""
 
-    take: Callable[[TrainState, Any], Any]
-    state: TrainState
+    step: Step
+    start: TrainState
     arrays: Any
     sample: Callable[[Key, Any], Task]
     devices: Devices
+
+    def mapped(self) -> tuple[Any, TrainState]:
+        """The step over all devices, and its state there."""
+        return compile_step(self.step, devices=self.devices), replicate(self.start, self.devices)
 
 
 def start(row: Row, threads: int) -> str:
@@ -82,49 +86,45 @@ def outer_step(row: Row, weights: Weights) -> OuterStep:
     images = draw_glyphs(alphabets=5, characters=20, image_size=row.image_size).images
     everything = jnp.arange(len(images), dtype=jnp.int32)
     arrays = maml_omniglot.Arrays(jnp.asarray(images), ClassSplit(*[everything] * 3))
-    return OuterStep(
-        compile_step(step, devices=devices),
-        replicate(init_train_state(init, optimiser, seeds=[0]), devices),
-        replicate(arrays, devices),
-        sample,
-        devices,
-    )
+    begin = init_train_state(init, optimiser, seeds=[0])
+    return OuterStep(step, begin, replicate(arrays, devices), sample, devices)
 
 
 def build(problem: Problem) -> dict[str, Callable[[], Peer]]:
     """Compiles the step."""
 
     def patches() -> Peer:
-        step = outer_step(problem.row, problem.weights)
-        compiled = step.take.lower(step.state, step.arrays).compile()  # type: ignore[attr-defined]
+        outer = outer_step(problem.row, problem.weights)
+        mapped, state = outer.mapped()
+        compiled = mapped.lower(state, outer.arrays).compile()
         memory = compiled.memory_analysis()
 
-        def take(state: TrainState) -> tuple[TrainState, jax.Array]:
-            state, metrics = compiled(state, step.arrays)
+        def step(state: TrainState) -> tuple[TrainState, jax.Array]:
+            state, metrics = compiled(state, outer.arrays)
             return state, metrics["loss"][0, 0, 0]
 
         return Peer(
-            step.state,
-            take,
+            state,
+            step,
             jax.block_until_ready,
             first_gradient,
             {
-                "devices": len(step.devices),
+                "devices": len(outer.devices),
                 "temp_bytes": memory.temp_size_in_bytes if memory else None,
-                "episodes": first_episodes(problem.row, step),
+                "episodes": first_episodes(problem.row, outer),
             },
         )
 
     return {"patches": patches}
 
 
-def first_episodes(row: Row, step: OuterStep) -> Episodes:
+def first_episodes(row: Row, outer: OuterStep) -> Episodes:
     """The episodes that the first step will draw, by the keys that the experiment gives its tasks."""
-    state, arrays = first(step.state), first(step.arrays)
-    step_key = jax.random.fold_in(state.key[0], state.step[0])
+    arrays = first(outer.arrays)
+    step_key = jax.random.fold_in(outer.start.key[0], outer.start.step[0])
 
     def draw(index: jax.Array) -> Task:
-        return step.sample(jax.random.split(jax.random.fold_in(step_key, index))[0], arrays)
+        return outer.sample(jax.random.split(jax.random.fold_in(step_key, index))[0], arrays)
 
     tasks = jax.device_get(jax.jit(jax.vmap(draw))(jnp.arange(row.tasks)))
     return Episodes(*tasks.support, *tasks.query)

@@ -44,7 +44,7 @@ from jaxfer.report import episode_picture, format_estimate, learning_curve, tabl
 from jaxfer.training.devices import configure_devices, first, replicate
 from jaxfer.training.loop import Schedule, fit
 from jaxfer.training.run_folder import hardware, open_run_folder, versions, write_summary
-from jaxfer.training.state import Best, TrainState, init_train_state
+from jaxfer.training.state import Best, TrainState, init_train_state, remember_best
 from jaxfer.typing import Key, LabelledBatch, Metrics, PyTree, Task
 
 
@@ -297,16 +297,18 @@ def run(config: Config) -> dict[str, Any]:
     validation = Protocol(
         "validation", config.validation_episodes, config.shot, config.queries, config.test_seed + 1
     )
-    validate_episodes = episodic.compile_episodes(
-        make_judge(make_answer(config, test_learner, network, validation)),
-        validation.episodes,
-        devices,
-        chunk=config.chunk,
-    )
 
-    def validate(state: TrainState) -> Metrics:
-        results = validate_episodes(Judged(state.params, state.state), arrays)
-        return {name: jnp.mean(results[name], -1) for name in ("loss", "accuracy")}
+    def validator(protocol: Protocol) -> Callable[[TrainState | Best], dict[str, jax.Array]]:
+        answer = make_answer(config, test_learner, network, protocol)
+        evaluate = episodic.compile_episodes(
+            make_judge(answer), protocol.episodes, devices, chunk=config.chunk
+        )
+
+        def validate(run: TrainState | Best) -> dict[str, jax.Array]:
+            results = evaluate(Judged(run.params, run.state), arrays)
+            return {name: jnp.mean(results[name], -1) for name in ("loss", "accuracy")}
+
+        return validate
 
     may_differ = MAY_DIFFER if config.outer_schedule == "cosine" else (*MAY_DIFFER, "steps")
     with open_run_folder(
@@ -329,7 +331,7 @@ def run(config: Config) -> dict[str, Any]:
             seeds=config.seeds,
             tasks_per_step=config.tasks,
             devices=devices,
-            validate=validate,
+            validate=validator(validation),
         )
         protocol = Protocol(
             "test",
@@ -342,7 +344,12 @@ def run(config: Config) -> dict[str, Any]:
         test = episodic.compile_episodes(
             make_judge(answer), protocol.episodes, devices, chunk=config.chunk
         )
-        best = fitted.train_state.best
+        # The best of many noisy validations is partly luck: more, fresh episodes decide between it
+        # and the last parameters.
+        fresh = validation._replace(episodes=4 * validation.episodes, seed=config.test_seed + 2)
+        recheck, last = validator(fresh), fitted.train_state
+        rechecked = last.best._replace(score=recheck(last.best)["accuracy"])
+        best = remember_best(last._replace(best=rechecked), recheck(last)["accuracy"]).best
         trained = jax.device_get(test(Judged(best.params, best.state), arrays))
         untrained = jax.device_get(test(Judged(start.params, start.state), arrays))
         print(

@@ -1,8 +1,8 @@
 """Meta-learn to regress sinusoids: after ten points and one gradient step the curve is there.
 
 MAML and its relatives (--method) train a small network on sinusoids of random amplitude and phase,
-and are tested on 600 new ones at K = 5, 10 and 20 points. Everything is generated; two CPU cores take
-a few minutes.
+and are tested on 600 new ones at K = 5, 10 and 20 points. Everything is generated; two CPU cores
+take a few minutes.
 
     python -m jaxfer.experiments.maml_sinusoid
     python -m jaxfer.experiments.maml_sinusoid --method cavia --out runs/sinusoid_cavia
@@ -22,6 +22,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import tyro
 
 from jaxfer import meta
@@ -110,7 +111,7 @@ def make_loss(network: Network) -> meta.LossFn:
     return loss_fn
 
 
-Errors: TypeAlias = dict[tuple[int, int], jax.Array]
+Errors: TypeAlias = dict[tuple[int, int], Any]
 Learners: TypeAlias = Callable[[int], meta.Learner]
 
 
@@ -236,7 +237,7 @@ def run(config: Config) -> dict[str, Any]:
             "test": {
                 "episodes": config.test_episodes,
                 "mean_squared_error": [
-                    {"shot": shot, "inner_steps": steps, **_summarise(errors)}
+                    {"shot": shot, "inner_steps": steps, **summarise(errors)}
                     for (shot, steps), errors in trained.items()
                 ],
                 "runs": [
@@ -255,20 +256,28 @@ def run(config: Config) -> dict[str, Any]:
     return summary
 
 
-def _summarise(errors: jax.Array) -> dict[str, float]:
-    """Mean over runs and tasks ``[runs, tasks]`` with its interval over tasks."""
-    interval = mean_interval(errors.mean(0))
-    return {"mse": interval.mean, "ci95": interval.ci95}
+def summarise(errors: np.ndarray) -> dict[str, Any]:
+    """Mean over runs and tasks ``[runs, tasks]`` with its interval over tasks.
+
+    Adapting can diverge on a few points; such a task is counted, and left out of the mean.
+    """
+    finite = np.isfinite(errors).all(0)
+    interval = mean_interval(errors[:, finite].mean(0)) if finite.any() else (None, None)
+    return {"mse": interval[0], "ci95": interval[1], "diverged": int((~finite).sum())}
 
 
 def results_table(results: Mapping[str, Errors], episodes: int) -> str:
     """Mean squared error by number of points and of inner steps."""
+
+    def cell(errors: np.ndarray) -> str:
+        result = summarise(errors)
+        if result["mse"] is None:
+            return "diverged"
+        note = f" ({result['diverged']} diverged)" if result["diverged"] else ""
+        return format_estimate(result["mse"], result["ci95"]) + note
+
     rows = [
-        (
-            name,
-            f"{shot}",
-            *(format_estimate(*mean_interval(errors[shot, steps].mean(0))) for steps in STEPS),
-        )
+        (name, f"{shot}", *(cell(errors[shot, steps]) for steps in STEPS))
         for name, errors in results.items()
         for shot in SHOTS
     ]

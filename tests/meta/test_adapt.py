@@ -115,10 +115,9 @@ def loop(params, *, rule, steps, key):
 
 
 @pytest.mark.parametrize("remat", [False, True], ids=["", "remat"])
-@pytest.mark.parametrize("steps", [3, 12], ids=["written_out", "scan"])
+@pytest.mark.parametrize("steps", [2, 11], ids=["written_out", "scan"])
 def test_both_ways_of_repeating_are_the_plain_loop(steps, remat, x64):
-    rule = optax.chain(optax.clip_by_global_norm(0.5), optax.adamw(0.1, weight_decay=0.01))
-    key = jax.random.key(3)
+    rule, key = optax.adam(0.1), jax.random.key(3)
 
     def adapted(params):
         result = adapt(
@@ -126,21 +125,21 @@ def test_both_ways_of_repeating_are_the_plain_loop(steps, remat, x64):
         )
         return result.params, result.state, result.info.losses
 
-    def derivative(function):
-        """Of everything that comes out, in one random direction each."""
+    def value_and_derivative(function):
+        """Everything that comes out, and the derivative of its weighted sum."""
 
         def scalar(params):
-            leaves = [leaf for leaf in jax.tree.leaves(function(params)) if leaf.dtype == float]
-            return sum(jnp.sum(jnp.sin(leaf)) for leaf in leaves)
+            result = function(params)
+            leaves = [leaf for leaf in jax.tree.leaves(result) if leaf.dtype == float]
+            return sum(jnp.vdot(jnp.arange(1.0, 1.0 + leaf.size), leaf) for leaf in leaves), result
 
-        return jax.grad(scalar)
+        return jax.value_and_grad(scalar, has_aux=True)(to_jax(NOISY_PARAMS))
 
-    params = to_jax(NOISY_PARAMS)
-    reference = partial(loop, rule=rule, steps=steps, key=key)
-    expected, actual = reference(params), adapted(params)
-    assert_trees_close(actual, expected, rtol=1e-10)
-    assert actual[1]["count"] == steps
-    assert_trees_close(derivative(adapted)(params), derivative(reference)(params), rtol=1e-8)
+    actual = value_and_derivative(adapted)
+    expected = value_and_derivative(partial(loop, rule=rule, steps=steps, key=key))
+    assert_trees_close(actual, expected, rtol=1e-8)
+    (_, (_, state, _)), _ = actual
+    assert state["count"] == steps
 
 
 @pytest.mark.parametrize("steps", [1, 3])

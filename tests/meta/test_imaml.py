@@ -21,7 +21,7 @@ from .references import (
     meta_gradient,
 )
 
-RATE, STRENGTH, UNROLLED = 0.12, 3.0, 50
+RATE, STRENGTH, UNROLLED = 0.12, 3.0, 80
 
 
 def solve(params, support, adapted=None, statistics="none"):
