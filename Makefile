@@ -27,7 +27,8 @@ help:
 	@echo 'make clean      remove the environment and what the tools left behind'
 
 demo: $(VENV)/.ready
-	$(python) -m jaxfer.experiments.maml_omniglot --preset demo --out runs/demo
+	$(python) -m jaxfer.experiments.maml_omniglot --preset demo --out runs/demo \
+	    $(if $(wildcard runs/demo/config.json),--resume)
 
 test: $(VENV)/.ready-test
 	$(python) -m pytest $(PYTEST)

@@ -73,7 +73,7 @@ def picture_of(rows: Mapping[str, Any], out_png: Path, *, against: str) -> None:
     if not peers:
         return
     thickness = 0.8 / len(peers)
-    with picture(out_png, width=7, height=0.8 + 0.22 * len(peers) * len(rows)) as figure:
+    with picture(out_png, width=7, height=1.0 + 0.22 * len(peers) * len(rows)) as figure:
         axes = figure.add_subplot()
         for index, peer in enumerate(peers):
             colour = GREY if peer == "bare_products" else COLOURS[index % len(COLOURS)]
@@ -93,4 +93,4 @@ def picture_of(rows: Mapping[str, Any], out_png: Path, *, against: str) -> None:
         axes.grid(visible=False, axis="y")
         axes.invert_yaxis()
         axes.margins(x=0.15)
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside upper center", ncols=len(peers))

@@ -28,7 +28,7 @@ from worker import Ask, Built, PeerError, worker
 
 JAXFER, FLOOR = "jaxfer_maml", "bare_products"
 PEERS = (JAXFER, "textbook_jax", "torch_func", "torch_loop", FLOOR)
-SMOKE = Row(way=5, shot=1, queries=2, tasks=2, inner_steps=2, width=8)
+SMOKE = Row(way=5, shot=1, queries=2, tasks=2, inner_steps=1, width=8)
 
 TURN = 0.5  # seconds: shorter steps are repeated within a turn
 PATIENCE = 40.0  # seconds that a slow peer's turns may take together, if it has had three

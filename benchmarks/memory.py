@@ -10,6 +10,7 @@ keeps only the adapted weights of each inner step, it grows by little.
 """
 
 import argparse
+import io
 import json
 import sys
 import tempfile
@@ -22,6 +23,7 @@ import numpy as np
 from jaxfer.report import table
 from jaxfer.report.style import BLUE, VERMILION, picture
 from jaxfer.training.loop import Schedule, fit
+from jaxfer.training.progress import Progress
 from jaxfer.training.run_folder import open_run_folder, versions
 from jaxfer.training.state import TrainState
 from jaxfer.typing import Metrics
@@ -80,7 +82,7 @@ def training(steps: int) -> dict[str, Any]:
 
     def validate(state: TrainState) -> Metrics:
         samples.append((int(state.step[0]), resident_bytes()))
-        return {"loss": jnp.zeros(1), "accuracy": jnp.asarray([float(len(samples))])}
+        return {"loss": jnp.zeros(1), "accuracy": jnp.zeros(1)}
 
     with (
         tempfile.TemporaryDirectory() as out,
@@ -101,6 +103,7 @@ def training(steps: int) -> dict[str, Any]:
             tasks_per_step=TRAINING.tasks,
             devices=outer.devices,
             validate=validate,
+            progress=Progress(steps=steps, start=0, tasks_per_step=TRAINING.tasks, stream=io.StringIO()),
         )
     settled = [sample for sample in samples if sample[0] >= SETTLED * steps]
     at, held = np.array(settled, float).T
@@ -182,13 +185,14 @@ def picture_of(result: dict[str, Any], out_png: Path) -> None:
         steps, held = zip(*result["training"]["samples"], strict=True)
         left.plot(steps, [bytes_ / MIB for bytes_ in held], color=BLUE)
         left.set(xlabel="outer step", ylabel="resident MiB", title="Training", ylim=(0, None))
+        left.margins(y=0.1)
         for remat, colour in ((False, VERMILION), (True, BLUE)):
             counts, temps, resident = curves(result["adapting"], remat)
             name = "with --remat" if remat else "without"
             right.plot(counts, temps, "o-", color=colour, label=f"{name}, compiled")
             right.plot(counts, resident, "x:", color=colour, label=f"{name}, resident")
         right.set(xlabel="inner steps", ylabel="MiB in a step", title="Adapting", ylim=(0, None))
-        right.legend()
+        figure.legend(loc="outside lower center", ncols=4)
 
 
 if __name__ == "__main__":

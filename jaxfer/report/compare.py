@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jaxfer.report.curves import is_fraction, mean_over_runs, percent, scale_axes
+from jaxfer.report.paired import paired_with_first
 from jaxfer.report.run import Estimate, RunRecord, measured_names, series
 from jaxfer.report.style import COLOURS, picture
 from jaxfer.report.table import MISSING, format_estimate, table
@@ -70,6 +71,14 @@ def compare_runs(runs: Sequence[RunRecord], *, markdown: bool = False) -> str:
     if not columns:
         rows = [[_heading(name), *(_result(run, name) for run in runs)] for name in measured]
         parts.append(table(["result", *labels], rows, markdown=markdown))
+    paired = [
+        (label, format_estimate(difference.mean, difference.ci95, percent=True))
+        for label, difference in zip(labels[1:], paired_with_first(runs), strict=True)
+        if difference is not None
+    ]
+    if paired:
+        heading = f"accuracy minus that of {labels[0]}, paired by episode (%)"
+        parts.append(table(["run", heading], paired, markdown=markdown))
     fields = _differing_fields(runs)
     if fields:
         lines = [[field, *(_show(_settings(run).get(field)) for run in runs)] for field in fields]

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from jaxfer.training.processes import on_first_process, share_from_first_process
+from jaxfer.training.processes import any_process, on_first_process, share_from_first_process
 from jaxfer.typing import PyTree, UserError
 
 _REMOVED = ".removed"
@@ -75,7 +75,7 @@ def save_checkpoint(folder: pathlib.Path, step: int, tree: PyTree, *, keep: int 
 
     try:
         on_first_process(make_room)
-        with _quiet(), _context(alone=False):
+        with _quiet(), _context():
             ocp.save(folder / str(step), host, custom_metadata={"crc32": _checksum(host)})
         on_first_process(lambda: _discard(folder, checkpoint_steps(folder)[:-keep]))
     except (OSError, ValueError) as error:  # TensorStore calls a full disk a ValueError
@@ -92,7 +92,7 @@ def restore_checkpoint(
     *,
     say: Callable[[str], None] | None = None,
 ) -> tuple[int, PyTree] | None:
-    """Restores the latest checkpoint that is whole; process 0 reads and gives it to the others.
+    """Restores the latest checkpoint that is whole; all processes of a run call it.
 
     What a killed save left is removed. A damaged checkpoint is named, the one before it taken.
 
@@ -115,36 +115,40 @@ def restore_checkpoint(
     (10, {'w': array([1., 1., 1.])})
     """
     folder = folder.resolve()
-    found = on_first_process(lambda: _restore(folder, like, say))
-    step = int(share_from_first_process(np.array(-1 if found is None else found[0])))
-    if step < 0:
-        return None
-    host = share_from_first_process(_to_host(like) if found is None else found[1])
-    return step, jax.tree.map(_wrap_key, host, like)
-
-
-def _restore(
-    folder: pathlib.Path, like: PyTree, say: Callable[[str], None] | None
-) -> tuple[int, PyTree] | None:
-    remove_leftovers(folder)
-    steps = checkpoint_steps(folder)
-    for step in reversed(steps):
+    steps = _steps_to_try(folder)
+    for index, step in enumerate(steps):
+        failure: Exception | None = None
         try:
-            return step, _load(folder / str(step), like)
+            tree = _load(folder / str(step), like)
         except Exception as error:  # a cut or altered file makes Orbax raise one of many kinds
-            reason = " ".join(str(error).split())[:200]
-            older = [s for s in steps if s < step]
-            if not older:
-                raise UserError(
-                    f"No checkpoint in {folder} can be read; {step} says: {reason}. Start again "
-                    f"with another --out, or delete that folder to start over in this one."
-                ) from error
-            message = (
-                f"The checkpoint {folder / str(step)} is damaged ({reason}); going on from step "
-                f"{older[-1]} instead."
-            )
-            (say or partial(print, file=sys.stderr))(message)
+            failure = error
+        if not any_process(failure is not None):
+            return step, tree
+        reason = " ".join(str(failure).split())[:200]
+        older = steps[index + 1 :]
+        if not older:
+            raise UserError(
+                f"No checkpoint in {folder} can be read; {step} says: {reason}. Start again with "
+                f"another --out, or delete that folder to start over in this one."
+            ) from failure
+        message = (
+            f"The checkpoint {folder / str(step)} is damaged ({reason}); going on from step "
+            f"{older[0]} instead."
+        )
+        (say or partial(print, file=sys.stderr))(message)
     return None
+
+
+def _steps_to_try(folder: pathlib.Path) -> list[int]:
+    """The latest checkpoints, newest first, as process 0 sees them after clearing up."""
+
+    def clear_up() -> list[int]:
+        remove_leftovers(folder)
+        return checkpoint_steps(folder)[::-1]
+
+    found = on_first_process(clear_up) or []
+    padded = np.array((found + [-1] * 8)[:8])
+    return [int(step) for step in share_from_first_process(padded) if step >= 0]
 
 
 def remove_leftovers(folder: pathlib.Path) -> None:
@@ -172,7 +176,7 @@ def _discard(folder: pathlib.Path, steps: list[int]) -> None:
 
 def _load(path: pathlib.Path, like: PyTree) -> PyTree:
     abstract = jax.tree.map(_blank, like)
-    with _quiet(), _context(alone=True):
+    with _quiet(), _context():
         host = ocp.load(path, abstract)
         recorded = (ocp.metadata(path).custom_metadata or {}).get("crc32")
     if recorded != _checksum(host):
@@ -183,7 +187,7 @@ def _load(path: pathlib.Path, like: PyTree) -> PyTree:
                 f"it holds {leaf.dtype}{list(leaf.shape)} where {blank.dtype}{list(blank.shape)} "
                 f"belongs"
             )
-    return host
+    return jax.tree.map(_wrap_key, host, like)
 
 
 def _is_key(leaf: Any) -> bool:
@@ -235,12 +239,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _context(*, alone: bool) -> ocp.Context:
-    """How Orbax works here; ``alone``: without its barriers, since only process 0 takes part."""
+def _context() -> ocp.Context:
     context = ocp.Context()
     # In the background, a folder that cannot be made is waited for until a time runs out.
     context.asynchronous.create_directories_asynchronously = False
-    if alone and jax.process_count() > 1:
-        context.multiprocessing.active_processes = {0}
-        context.multiprocessing.barrier_sync_key_prefix = "process0"
     return context

@@ -101,7 +101,7 @@ def init_train_state(
             died=none_yet,
         )
 
-    # Stacked, not vmapped: a batched decomposition (orthogonal initialisation) rounds differently.
+    # Stacked, not vmapped: no batching rule can then change a bit of a run's start.
     runs = [start(jax.random.PRNGKey(seed)) for seed in seeds]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs)
 

@@ -12,7 +12,7 @@ OPTIMISER = optax.adam(0.1)
 
 
 def init_one(key):
-    # An orthogonal matrix: its decomposition rounds differently when batched.
+    # A decomposition: what is most likely to round differently when batched.
     return jax.nn.initializers.orthogonal()(key, (8, 8)), {"mean": jnp.zeros(2)}
 
 
