@@ -56,15 +56,14 @@ def summary(name: str, peers: Mapping[str, Any], *, against: str, floor: str) ->
         best = min(others, key=others.__getitem__)
         sentences.append(f"{name}: the fastest other takes {others[best]:.2f} x ({NAMES[best]}).")
     if floor in done:
-        size = sum(product["megaflop"] for product in done[floor]["products"])
-        work = f"{size:.0f} megaflop a task in {count(done[floor])} products"
-        sentences.append(f"{name}: {done[floor]['ratio']:.0%} of the step are bare products, {work}.")
+        share, products = done[floor]["ratio"], done[floor]["products"]
+        work = sum(product["megaflop"] for product in products)
+        number = round(sum(product["per_task"] for product in products))
+        sentences.append(
+            f"{name}: {share:.0%} of the step are bare products, "
+            f"{number} a task of {work:.0f} megaflop together."
+        )
     return sentences
-
-
-def count(floor: Mapping[str, Any]) -> int:
-    """How many matrix products a task needs."""
-    return round(sum(product["per_task"] for product in floor["products"]))
 
 
 def picture_of(rows: Mapping[str, Any], out_png: Path, *, against: str) -> None:

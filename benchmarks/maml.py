@@ -16,15 +16,16 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from comparison import picture_of, table_of
-from jaxfer.training.devices import available_cores
-from jaxfer.training.run_folder import versions
 from problem import NO_EPISODES, ROWS, Problem, Row, initial_weights, relative_error
 from worker import Ask, Built, PeerError, worker
+
+from jaxfer.training.devices import available_cores
+from jaxfer.training.run_folder import versions
 
 JAXFER, FLOOR = "jaxfer_maml", "bare_products"
 PEERS = (JAXFER, "textbook_jax", "torch_func", "torch_loop", FLOOR)

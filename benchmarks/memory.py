@@ -20,6 +20,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from peers.jaxfer_maml import outer_step
+from problem import NO_EPISODES, Problem, Row, initial_weights
+from resident import resident_bytes
+from worker import worker
+
 from jaxfer.report import table
 from jaxfer.report.style import BLUE, VERMILION, picture
 from jaxfer.training.loop import Schedule, fit
@@ -27,10 +32,6 @@ from jaxfer.training.progress import Progress
 from jaxfer.training.run_folder import open_run_folder, versions
 from jaxfer.training.state import TrainState
 from jaxfer.typing import Metrics
-from peers.jaxfer_maml import outer_step
-from problem import NO_EPISODES, Problem, Row, initial_weights
-from resident import resident_bytes
-from worker import worker
 
 MIB = 2**20
 TRAINING = Row(way=5, shot=1, queries=1, tasks=4, inner_steps=1, width=8)
@@ -103,7 +104,9 @@ def training(steps: int) -> dict[str, Any]:
             tasks_per_step=TRAINING.tasks,
             devices=outer.devices,
             validate=validate,
-            progress=Progress(steps=steps, start=0, tasks_per_step=TRAINING.tasks, stream=io.StringIO()),
+            progress=Progress(
+                steps=steps, start=0, tasks_per_step=TRAINING.tasks, stream=io.StringIO()
+            ),
         )
     settled = [sample for sample in samples if sample[0] >= SETTLED * steps]
     at, held = np.array(settled, float).T
@@ -117,7 +120,7 @@ def training(steps: int) -> dict[str, Any]:
 
 
 def adapting(row: Row, inner_steps: Sequence[int]) -> dict[str, Any]:
-    """Memory of one step on one core, with and without ``--remat``, each in a process of its own."""
+    """Memory of one step on one core, with and without ``--remat``, each in its own process."""
     found = []
     for remat in (False, True):
         for count in inner_steps:
@@ -169,7 +172,7 @@ def table_of(adapting: dict[str, Any]) -> str:
 
 
 def curves(adapting: dict[str, Any], remat: bool) -> tuple[list[int], list[float], list[float]]:
-    """Inner steps, and in MiB what the compiled step sets aside and what the process really took."""
+    """Inner steps, and in MiB what the compiled step sets aside and what the process took."""
     chosen = [one for one in adapting["found"] if one["remat"] == remat]
     return (
         [one["inner_steps"] for one in chosen],

@@ -1,4 +1,4 @@
-"""What is timed: one outer step of MAML, from the same weights on the same episodes for every peer."""
+"""What is timed: one outer step of MAML, from the same weights on the same episodes for all."""
 
 from typing import NamedTuple, TypeAlias
 
@@ -43,7 +43,7 @@ ROWS = {
 
 
 class Episodes(NamedTuple):
-    """A batch of episodes: images ``[tasks, n, size, size, 1]`` in [0, 1], labels ``[tasks, n]``."""
+    """Images ``[tasks, n, size, size, 1]`` in [0, 1] with their labels ``[tasks, n]``."""
 
     support_x: np.ndarray
     support_y: np.ndarray
@@ -84,6 +84,5 @@ def relative_error(found: Weights, expected: Weights) -> float:
     """Euclidean distance of two gradients as a share of the second's length."""
     if found.keys() != expected.keys():
         raise ValueError(f"the gradients name other weights: {set(found) ^ set(expected)}.")
-    difference = sum(float(np.sum(np.square(found[k] - expected[k], dtype=float))) for k in expected)
-    length = sum(float(np.sum(np.square(expected[k], dtype=float))) for k in expected)
-    return float(np.sqrt(difference / length))
+    flat = [np.concatenate([w[k].ravel() for k in sorted(w)]) for w in (found, expected)]
+    return float(np.linalg.norm(flat[0] - flat[1]) / np.linalg.norm(flat[1]))

@@ -93,7 +93,7 @@ def worker(peer: str, threads: int) -> Iterator[Ask]:
             pickle.dump((command, arguments), to)
             to.flush()
             answer = pickle.load(back)
-        except (EOFError, OSError):
+        except (EOFError, OSError, ValueError):
             raise PeerError(f"its process ended with status {process.wait()}") from None
         if isinstance(answer, PeerError):
             raise answer

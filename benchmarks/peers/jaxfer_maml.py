@@ -6,12 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxfer import meta
-from jaxfer.data import ClassSplit, draw_glyphs, sample_episode
-from jaxfer.experiments import episodic, maml_omniglot
-from jaxfer.training.devices import Devices, Step, compile_step, configure_devices, first, replicate
-from jaxfer.training.state import TrainState, init_train_state
-from jaxfer.typing import Key, PyTree, Task
 from problem import (
     BLOCKS,
     FIRST_MOMENT_DECAY,
@@ -23,6 +17,12 @@ from problem import (
     Weights,
 )
 
+from jaxfer import meta
+from jaxfer.data import ClassSplit, draw_glyphs, sample_episode
+from jaxfer.experiments import episodic, maml_omniglot
+from jaxfer.training.devices import Devices, Step, compile_step, configure_devices, first, replicate
+from jaxfer.training.state import TrainState, init_train_state
+from jaxfer.typing import Key, PyTree, Task
 from peers import Peer
 from peers.accelerator import jax_device_bytes
 
@@ -84,7 +84,7 @@ def outer_step(row: Row, weights: Weights) -> OuterStep:
 
     step = episodic.make_outer_step(config, learner, optimiser, sample, devices)
     images = draw_glyphs(alphabets=5, characters=20, image_size=row.image_size).images
-    everything = jnp.arange(len(images), dtype=jnp.int32)
+    everything = np.arange(len(images), dtype=np.int32)
     arrays = maml_omniglot.Arrays(jnp.asarray(images), ClassSplit(*[everything] * 3))
     begin = init_train_state(init, optimiser, seeds=[0])
     return OuterStep(step, begin, replicate(arrays, devices), sample, devices)
@@ -119,7 +119,7 @@ def build(problem: Problem) -> dict[str, Callable[[], Peer]]:
 
 
 def first_episodes(row: Row, outer: OuterStep) -> Episodes:
-    """The episodes that the first step will draw, by the keys that the experiment gives its tasks."""
+    """The episodes that the first step will draw, by the keys that the experiment uses."""
     arrays = first(outer.arrays)
     step_key = jax.random.fold_in(outer.start.key[0], outer.start.step[0])
 

@@ -1,4 +1,4 @@
-"""MAML as JAX tutorials write it: ``vmap`` over the tasks of ``grad`` of a loss with ``lax.conv``."""
+"""MAML as JAX tutorials write it: ``vmap`` over tasks of ``grad`` of a loss with ``lax.conv``."""
 
 import functools
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """What both PyTorch peers share: Conv4 as a function of its weights, and how to get them there.
 
-JAX pads an even image at its far side, PyTorch at its near side. Images and kernels are mirrored, so
-that ``padding=1`` computes the same function without a padding operation of its own.
+JAX pads an even image at its far side, PyTorch at its near side. Images and kernels are mirrored,
+so that ``padding=1`` computes the same function without a padding operation of its own.
 """
 
 from typing import Any, Literal
@@ -68,7 +68,7 @@ def to_tensors(weights: Weights, layout: torch.memory_format) -> Tensors:
 
 
 def to_images(episodes: Episodes) -> tuple[torch.Tensor, ...]:
-    """Images ``[tasks, n, 1, h, w]`` and labels ``[tasks, n]`` of support and query on the device."""
+    """Images ``[tasks, n, 1, h, w]`` and labels ``[tasks, n]`` of support and query."""
 
     def mirrored(x: np.ndarray) -> torch.Tensor:
         return torch.tensor(x[:, :, ::-1, ::-1].transpose(0, 1, 4, 2, 3).copy(), device=device())

@@ -1,4 +1,4 @@
-"""PyTorch one task after the other, as learn2learn does: ``autograd.grad`` with ``create_graph``."""
+"""PyTorch task after task, as learn2learn does it: ``autograd.grad`` with ``create_graph``."""
 
 from collections.abc import Callable
 from functools import partial

@@ -37,8 +37,9 @@ def mean_interval(values: ArrayLike) -> Interval:
     Raises:
       ValueError: if ``values`` is empty or not of rank 1.
 
-    >>> mean_interval([0.9, 1.0, 0.8, 0.9])
-    Interval(mean=0.9, ci95=0.08001518201844087)
+    >>> mean, ci95 = mean_interval([0.9, 1.0, 0.8, 0.9])
+    >>> f"{mean:.2f} ± {ci95:.2f}"
+    '0.90 ± 0.08'
     """
     array = np.asarray(values, np.float64)
     if array.ndim != 1 or array.size == 0:

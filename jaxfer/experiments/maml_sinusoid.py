@@ -9,8 +9,8 @@ take a few minutes.
     python -m jaxfer.experiments.maml_sinusoid --inner-steps 0 --out runs/sinusoid_joint
 
 The last trains one network for all tasks and tunes it on each: the paper's baseline. Expect a mean
-squared error near 0.3 after one step and 0.1 after ten at K = 10, where the baseline has 2.1 and 1.5;
-experiments/maml_sinusoid/README.md has what was measured. The run folder gets config.json,
+squared error near 0.3 after one step and 0.1 after ten at K = 10, where the baseline has 2.1 and
+1.5; experiments/maml_sinusoid/README.md has what was measured. The run folder gets config.json,
 metrics.jsonl, TensorBoard events, checkpoints, summary.json, learning_curve.png and
 adapted_curves.png.
 """

@@ -71,7 +71,7 @@ def mean_over_tasks(fn: Callable[..., PyTree], tasks: PyTree, *, chunk: int = 1)
       chunk: how many tasks are vmapped at a time; must divide their number.
 
     Returns:
-      The mean, of the structure of ``fn``'s result.
+      The mean, of the structure of ``fn``'s result; booleans and integers become floats.
 
     Raises:
       ValueError: if ``chunk`` does not divide the number of tasks.
@@ -99,7 +99,8 @@ def mean_over_tasks(fn: Callable[..., PyTree], tasks: PyTree, *, chunk: int = 1)
 
     def chunk_sum(chunk_of_tasks: PyTree) -> list[jax.Array]:
         def flat(task: PyTree) -> list[jax.Array]:
-            return jaxpr_as_fun(traced)(*jax.tree.leaves(task))
+            leaves = jaxpr_as_fun(traced)(*jax.tree.leaves(task))
+            return [jnp.asarray(leaf, jnp.result_type(leaf, float)) for leaf in leaves]
 
         if chunk == 1:
             return flat(jax.tree.map(lambda leaf: leaf[0], chunk_of_tasks))
@@ -111,7 +112,10 @@ def mean_over_tasks(fn: Callable[..., PyTree], tasks: PyTree, *, chunk: int = 1)
         chunks = jax.tree.map(
             lambda leaf: leaf.reshape((count // chunk, chunk) + leaf.shape[1:]), tasks
         )
-        zero = [jnp.zeros(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(result)]
+        zero = [
+            jnp.zeros(leaf.shape, jnp.result_type(leaf.dtype, float))
+            for leaf in jax.tree.leaves(result)
+        ]
         total, _ = lax.scan(
             lambda sums, c: (jax.tree.map(jnp.add, sums, chunk_sum(c)), None), zero, chunks
         )

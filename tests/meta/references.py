@@ -73,7 +73,10 @@ def make_loss(statistics="none", record=False):
         recorded = state["mean"] if state else jnp.zeros(HIDDEN)
         output, (*_, mean) = forward(jnp, params, batch.x, statistics, recorded)
         loss = 0.5 * jnp.mean(jnp.sum((output - batch.y) ** 2, -1))
-        return loss, ({"mean": mean} if record else state, {"error": jnp.abs(output - batch.y).max()})
+        return loss, (
+            {"mean": mean} if record else state,
+            {"error": jnp.abs(output - batch.y).max()},
+        )
 
     return loss_fn
 
@@ -82,7 +85,9 @@ def full_rates(params, rate, names=None):
     """A rate for every parameter, 0 for those below none of ``names``."""
     return {
         name: jax.tree.map(
-            lambda leaf, name=name: np.full(np.shape(leaf), rate * (names is None or name in names)),
+            lambda leaf, name=name: np.full(
+                np.shape(leaf), rate * (names is None or name in names)
+            ),
             below,
         )
         for name, below in params.items()
@@ -117,7 +122,9 @@ def finite_differences(objective, tree, epsilon=1e-5):
             for sign in (1, -1):
                 moved = leaf.copy()
                 moved[index] += sign * epsilon
-                values.append(objective(structure.unflatten([*leaves[:i], moved, *leaves[i + 1 :]])))
+                values.append(
+                    objective(structure.unflatten([*leaves[:i], moved, *leaves[i + 1 :]]))
+                )
             gradient[index] = (values[0] - values[1]) / (2 * epsilon)
         gradients.append(gradient)
     return structure.unflatten(gradients)

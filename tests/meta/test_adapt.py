@@ -32,7 +32,9 @@ def quadratic(params, state, batch, key):
 def test_quadratic_closed_form(steps, x64):
     adapted = adapt(quadratic, jnp.array([0.0, 4.0]), {}, 1.0, rule=optax.sgd(0.25), steps=steps)
     distances = 0.75 ** np.arange(steps + 1)
-    np.testing.assert_allclose(adapted.params, [1 - distances[-1], 1 + 3 * distances[-1]], rtol=1e-12)
+    np.testing.assert_allclose(
+        adapted.params, [1 - distances[-1], 1 + 3 * distances[-1]], rtol=1e-12
+    )
     np.testing.assert_allclose(adapted.info.losses, 5 * distances[:-1] ** 2, rtol=1e-12)
     residual = np.sqrt(10) * distances[-2] if steps else 0.0
     np.testing.assert_allclose(adapted.info.residual, residual, rtol=1e-12)
@@ -252,7 +254,9 @@ def test_with_remat_memory_grows_less_with_the_steps(few, many, share):
 
     def temporary_bytes(steps, remat):
         def query_loss(params, batch):
-            adapted = adapt(loss_fn, params, {}, batch, rule=optax.sgd(0.1), steps=steps, remat=remat)
+            adapted = adapt(
+                loss_fn, params, {}, batch, rule=optax.sgd(0.1), steps=steps, remat=remat
+            )
             return loss_fn(adapted.params, {}, batch, None)[0]
 
         compiled = jax.jit(jax.grad(query_loss)).lower(params, batch).compile()
@@ -268,7 +272,10 @@ def test_with_remat_memory_grows_less_with_the_steps(few, many, share):
     ("options", "message"),
     [
         ({"steps": -1}, "steps must be at least 0; got -1"),
-        ({"gradient": "forward"}, "gradient must be 'through', 'stop' or 'implicit'; got 'forward'"),
+        (
+            {"gradient": "forward"},
+            "gradient must be 'through', 'stop' or 'implicit'; got 'forward'",
+        ),
         ({"proximal": -0.5}, "proximal must be .* at least 0; got -0.5"),
         ({"gradient": "implicit"}, "proximal must be positive with gradient='implicit'"),
         ({"mask": {"head": True}}, "mask must be a prefix of params"),

@@ -70,7 +70,9 @@ def test_the_first_order_form_differs_and_the_name_of_the_context_is_free(x64):
     params["task"] = params.pop("context")
     options = {"rule": optax.sgd(RATE), "steps": 2, "context": "task"}
     exact = meta_gradient(cavia(loss_fn, **options), {"params": params}, make_task())
-    first = meta_gradient(cavia(loss_fn, gradient="stop", **options), {"params": params}, make_task())
+    first = meta_gradient(
+        cavia(loss_fn, gradient="stop", **options), {"params": params}, make_task()
+    )
     np.testing.assert_allclose(exact.metrics["loss"], first.metrics["loss"], rtol=1e-12)
     difference = exact.grads["params"]["body"]["kernel"] - first.grads["params"]["body"]["kernel"]
     assert np.abs(difference).max() > 1e-4

@@ -31,7 +31,10 @@ def solve(params, support, adapted=None, statistics="none"):
         _, gradient, _ = loss_and_gradient(phi, support, statistics)
         phi = {
             name: jax.tree.map(
-                lambda p, g, t: p - RATE * (g + STRENGTH * (p - t)), phi[name], gradient[name], params[name]
+                lambda p, g, t: p - RATE * (g + STRENGTH * (p - t)),
+                phi[name],
+                gradient[name],
+                params[name],
             )
             if adapted is None or name in adapted
             else params[name]
@@ -61,9 +64,7 @@ def test_the_reference_has_converged():
 
 def test_meta_gradient_is_that_of_the_unrolled_proximal_problem(x64):
     learner = imaml(make_loss(), solver_steps=50, **OPTIONS)
-    assert_meta_gradient(
-        learner, learner.init(make_params()), objective, make_task(), **TOLERANCES
-    )
+    assert_meta_gradient(learner, learner.init(make_params()), objective, make_task(), **TOLERANCES)
 
 
 def test_frozen_parameters_get_their_gradient_too(x64):
@@ -80,7 +81,10 @@ def test_frozen_parameters_get_their_gradient_too(x64):
 
 def test_statistics_of_the_support_set(x64):
     learner = imaml(
-        make_loss("batch", record=True), query_loss_fn=make_loss("recorded"), solver_steps=50, **OPTIONS
+        make_loss("batch", record=True),
+        query_loss_fn=make_loss("recorded"),
+        solver_steps=50,
+        **OPTIONS,
     )
     in_numpy = partial(objective, support="batch", query="recorded")
     assert_meta_gradient(
@@ -112,7 +116,9 @@ def test_closed_form_on_a_quadratic(x64):
     one_step = meta_gradient(coarse, {"params": theta}, Task(support, query)).grads["params"]
     right = CURVATURE @ (phi - query)  # one step of CG from 0 goes along the right-hand side
     matrix = np.eye(3) + CURVATURE / strength
-    np.testing.assert_allclose(one_step, right * (right @ right) / (right @ matrix @ right), rtol=1e-9)
+    np.testing.assert_allclose(
+        one_step, right * (right @ right) / (right @ matrix @ right), rtol=1e-9
+    )
 
 
 def test_the_gradient_depends_on_the_solution_and_not_on_the_path(x64):

@@ -94,7 +94,9 @@ def test_fomaml_is_the_query_gradient_at_the_adapted_parameters(x64):
     expected = loss_and_gradient(adapted, task.query)[1]
     grads = meta_gradient(learner, learner.init(params), task).grads["params"]
     assert_trees_close(grads, expected, rtol=1e-9)
-    exact = meta_gradient(maml(make_loss(), rule=optax.sgd(RATE), steps=3), {"params": params}, task)
+    exact = meta_gradient(
+        maml(make_loss(), rule=optax.sgd(RATE), steps=3), {"params": params}, task
+    )
     assert np.abs(exact.grads["params"]["head"]["kernel"] - expected["head"]["kernel"]).max() > 1e-2
 
 
@@ -201,7 +203,9 @@ def test_forward_mode_and_compiled_vmap_agree(x64):
     for i, task in enumerate(tasks):
         one = meta_gradient(learner, meta, task).grads
         assert_trees_close(jax.tree.map(lambda leaf, i=i: leaf[i], batched.grads), one)
-        _, slope = jax.jvp(lambda meta, task=task: query_loss(meta, to_jax(task)), (meta,), (direction,))
+        _, slope = jax.jvp(
+            lambda meta, task=task: query_loss(meta, to_jax(task)), (meta,), (direction,)
+        )
         np.testing.assert_allclose(slope, optax.tree.vdot(one, direction), rtol=1e-9)
 
 
@@ -273,11 +277,16 @@ def test_learner_from_splits_the_key_between_support_and_query():
         return Adapted(meta["params"], {"support_key": key}, None)
 
     def query_loss_fn(params, state, batch, key):
-        metrics = {"support": jax.random.key_data(state["support_key"]), "query": jax.random.key_data(key)}
+        metrics = {
+            "support": jax.random.key_data(state["support_key"]),
+            "query": jax.random.key_data(key),
+        }
         return jnp.sum(params * batch), (state, metrics)
 
     learner = learner_from(lambda params: {"params": params}, learn, query_loss_fn)
-    result = learner.gradient({"params": jnp.ones(2)}, {}, Task(None, jnp.array([1.0, 2.0])), jax.random.key(0), 7)
+    result = learner.gradient(
+        {"params": jnp.ones(2)}, {}, Task(None, jnp.array([1.0, 2.0])), jax.random.key(0), 7
+    )
     np.testing.assert_array_equal(result.grads["params"], [1.0, 2.0])
     assert result.metrics["loss"] == 3.0
     assert np.any(result.metrics["support"] != result.metrics["query"])

@@ -55,7 +55,10 @@ def walk(meta, support, own=(), statistics="none", gradients=None):
             gradient = gradients[k]
         current = {
             name: jax.tree.map(
-                lambda p, a, g, k=k: p - a[k] * g, current[name], meta["rates"][name], gradient[name]
+                lambda p, a, g, k=k: p - a[k] * g,
+                current[name],
+                meta["rates"][name],
+                gradient[name],
             )
             for name in current
         }

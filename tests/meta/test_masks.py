@@ -58,7 +58,14 @@ def test_merge_is_the_inverse_of_partition(mask):
     merged = merge(adapted, others)
     assert merged == NESTED
     assert jax.tree.structure(merged) == jax.tree.structure(NESTED)
-    assert sorted(jax.tree.leaves(adapted) + jax.tree.leaves(others)) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert sorted(jax.tree.leaves(adapted) + jax.tree.leaves(others)) == [
+        1.0,
+        2.0,
+        3.0,
+        4.0,
+        5.0,
+        6.0,
+    ]
 
 
 def test_a_prefix_chooses_all_that_lies_below_it():

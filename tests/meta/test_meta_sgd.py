@@ -57,9 +57,7 @@ def test_only_the_adapted_parameters_have_rates(x64):
         rates = zero | {name: meta["rates"][name] for name in ("body", "head")}
         return maml_objective(meta["params"], [rates], task, "batch", "recorded")
 
-    assert_meta_gradient(
-        learner, meta, objective, make_task(), state={"mean": np.zeros(4)}
-    )
+    assert_meta_gradient(learner, meta, objective, make_task(), state={"mean": np.zeros(4)})
 
 
 def test_rates_may_be_zero_or_negative(x64):
@@ -67,7 +65,9 @@ def test_rates_may_be_zero_or_negative(x64):
     params, task = make_params(), make_task()
     rates = {**varied_rates(params), "head": full_rates(params, -0.3)["head"]}
     rates["body"] = full_rates(params, 0.0)["body"]
-    adapted = learner.adapt(to_jax({"params": params, "rates": rates}), {}, task.support, None).params
+    adapted = learner.adapt(
+        to_jax({"params": params, "rates": rates}), {}, task.support, None
+    ).params
     assert_trees_close(adapted, descend(params, task.support, [rates])[-1], rtol=1e-10)
     np.testing.assert_array_equal(adapted["body"]["kernel"], params["body"]["kernel"])
 

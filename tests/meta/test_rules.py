@@ -60,7 +60,8 @@ def test_learned_step_rates_get_their_gradient_from_adapt(steps, x64):
 
     def reference(rates):
         per_step = [
-            jax.tree.map(lambda a, p, k=k: np.full(p.shape, a[k]), rates, params) for k in range(steps)
+            jax.tree.map(lambda a, p, k=k: np.full(p.shape, a[k]), rates, params)
+            for k in range(steps)
         ]
         adapted = descend(params, task.support, per_step)[-1]
         return loss_and_gradient(adapted, task.query)[0]
