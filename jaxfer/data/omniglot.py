@@ -48,7 +48,7 @@ def load_omniglot(
 glyphs or a folder that holds Omniglot.
     """
     if not 8 <= image_size <= SIDE:
-        raise UserError(f"image_size is {image_size}; give 8 to {SIDE} pixels.")
+        raise UserError(f"--image-size is {image_size}; give 8 to {SIDE} pixels.")
     if data == "glyphs":
         return draw_glyphs(image_size=image_size)
     if data not in ("auto", "omniglot", "tfds"):

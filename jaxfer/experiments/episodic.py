@@ -1,6 +1,7 @@
 """What experiments on episodes share: flags, learners, outer step and evaluation."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -115,7 +116,7 @@ def check_at_least(config: Any, **least: float) -> None:
       **least: for each field the smallest number that makes sense; None stands for a default.
 
     Raises:
-      UserError: if one is smaller.
+      UserError: if one is smaller, or not finite.
 
     >>> check_at_least(EpisodicOptions(tasks=0), tasks=1)
     Traceback (most recent call last):
@@ -124,8 +125,12 @@ def check_at_least(config: Any, **least: float) -> None:
     """
     for name, smallest in least.items():
         value = getattr(config, name)
-        if value is not None and not value >= smallest:
+        if value is None:
+            continue
+        if not value >= smallest:
             raise UserError(f"--{name.replace('_', '-')} is {value}; give at least {smallest}.")
+        if not math.isfinite(value):
+            raise UserError(f"--{name.replace('_', '-')} is {value}; give a finite number.")
 
 
 def check_options(config: EpisodicOptions) -> None:
@@ -143,7 +148,10 @@ def check_options(config: EpisodicOptions) -> None:
         "shot", "queries", "tasks", "width", "chunk", "context", "validate_every",
         "checkpoint_every", "validation_episodes", "test_episodes",
     )  # fmt: skip
-    other = ("inner_steps", "inner_rate", "outer_rate", "anneal_steps", "first_order_steps")
+    other = (
+        "inner_steps", "inner_rate", "outer_rate", "anneal_steps", "first_order_steps",
+        "proximal", "test_seed",
+    )  # fmt: skip
     check_at_least(config, **dict.fromkeys(positive, 1), **dict.fromkeys(other, 0))
     if config.method == "maml++" and config.inner_steps < 1:
         raise UserError("--inner-steps is 0; maml++ needs at least 1.")

@@ -4,16 +4,17 @@ MAML and eight relatives (--method) train Conv4 on episodes of characters, pick 
 held-out ones, and are tested on 600 episodes of characters never seen. Without Omniglot at hand the
 built-in glyphs stand in for it, and the results say so.
 
-    python -m jaxfer.experiments.maml_omniglot                               5-way 1-shot, the
-    paper's recipe python -m jaxfer.experiments.maml_omniglot --preset 20way                20-way
-    1-shot python -m jaxfer.experiments.maml_omniglot --preset 20way-maml++ python -m
-    jaxfer.experiments.maml_omniglot --out runs/maml_omniglot --resume --test-shot 5
-                                                                             a finished run, tested
-                                                                             at 5-shot
+    python -m jaxfer.experiments.maml_omniglot --preset 5way
+    python -m jaxfer.experiments.maml_omniglot --preset 20way
+    python -m jaxfer.experiments.maml_omniglot --preset 20way-maml++
+    python -m jaxfer.experiments.maml_omniglot --preset 5way --resume --test-shot 5
+
+The first three train by the papers' recipes, 20,000 outer steps each; the last tests the finished
+5-way run at 5-shot.
 
 Expect 98 to 99% at 5-way 1-shot after 20,000 steps; experiments/maml_omniglot/README.md has what
 was measured. The run folder gets config.json, metrics.jsonl, TensorBoard events, checkpoints,
-summary.json, learning_curve.png and test_episodes.png.
+summary.json, learning_curve.png, episode_first.png and episode_hardest.png.
 """
 
 import dataclasses
@@ -45,7 +46,7 @@ from jaxfer.training.devices import configure_devices, first, replicate
 from jaxfer.training.loop import Schedule, fit
 from jaxfer.training.run_folder import hardware, open_run_folder, versions, write_summary
 from jaxfer.training.state import Best, TrainState, init_train_state, remember_best
-from jaxfer.typing import Key, LabelledBatch, Metrics, PyTree, Task
+from jaxfer.typing import Key, LabelledBatch, Metrics, PyTree, Task, UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -213,10 +214,16 @@ def nearest_neighbour(task: Task) -> jax.Array:
     return task.support.y[jnp.argmin(distances, -1)]
 
 
-def check(config: Config, examples: int, classes: ClassSplit) -> None:
-    """One sentence about a setting that cannot work, before anything is trained."""
+def check_options(config: Config) -> None:
+    """One sentence about a number that makes no sense, before anything is read."""
     episodic.check_options(config)
-    episodic.check_at_least(config, test_inner_steps=0, split_seed=0, test_seed=0)
+    episodic.check_at_least(config, test_inner_steps=0, split_seed=0, test_shot=1, test_queries=1)
+    if config.downsampling == "max_pool" and config.image_size < 16:
+        raise UserError(f"--image-size is {config.image_size}; give at least 16 for max_pool.")
+
+
+def check_episodes(config: Config, examples: int, classes: ClassSplit) -> None:
+    """One sentence about episodes that cannot be drawn, before anything is trained."""
     for part, shot, queries in (
         ("train", config.shot, config.queries),
         ("validation", config.shot, config.queries),
@@ -243,9 +250,10 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
       UserError: a setting, a file or the run folder is not as it must be.
     """
+    check_options(config)
     devices = configure_devices(
         config.devices,
-        divides=config.tasks if config.tasks > 0 else None,
+        divides=config.tasks,
         multihost=config.multihost,
         deterministic=config.deterministic,
     )
@@ -256,7 +264,7 @@ def run(config: Config) -> dict[str, Any]:
         classes = random_class_split(len(characters.images), seed=config.split_seed)
     else:
         classes = alphabet_split(characters, seed=config.split_seed)
-    check(config, characters.images.shape[1], classes)
+    check_episodes(config, characters.images.shape[1], classes)
 
     network = make_network(config)
     test_steps = config.test_inner_steps

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 from flax import linen, nnx
 
 from jaxfer.typing import Key, PyTree
@@ -70,15 +71,26 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
         nnx.replace_by_pure_dict(filled, values)
         return filled
 
+    def start_streams(key: Key) -> nnx.State:
+        """Every random stream of the module, with a key of its own, whatever its name."""
+        leaves, structure = jax.tree.flatten(random)
+        return jax.tree.unflatten(
+            structure,
+            [
+                jax.random.split(jax.random.fold_in(key, i), leaf.shape)
+                if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+                else jnp.zeros(leaf.shape, leaf.dtype)
+                for i, leaf in enumerate(leaves)
+            ],
+        )
+
     def apply(
         params: PyTree, state: PyTree, x: PyTree, *, train: bool, key: Key | None = None
     ) -> tuple[Any, PyTree]:
-        streams = jax.tree.map(lambda leaf: leaf, random)
+        streams = start_streams(jax.random.key(0) if key is None else key)
         module = nnx.merge(
             graphs[train], fill(param_shapes, params), streams, fill(state_shapes, state)
         )
-        if jax.tree.leaves(random):
-            nnx.reseed(module, default=jax.random.key(0) if key is None else key)
         output = module(x)
         return output, nnx.to_pure_dict(
             nnx.state(module, nnx.Not(nnx.Any(nnx.Param, nnx.RngState)))

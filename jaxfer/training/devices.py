@@ -106,6 +106,7 @@ def configure_devices(
     if deterministic:
         _add_xla_flag("--xla_gpu_deterministic_ops=true")
     processes = start_multihost(multihost)
+    _check_even(divides, devices or 1, processes, unit)
     share = None if divides is None else divides // processes
     _make_host_devices(devices or _largest_divisor(share, _forced_count() or available_cores()))
     local = jax.local_device_count()
@@ -120,20 +121,25 @@ def configure_devices(
             f"--devices {devices} asks for more than the {local} {kind} device(s) here; {hint}."
         )
     processes = jax.process_count()
-    if divides is not None and divides % ((devices or 1) * processes):
-        across = f"{devices or 1} device(s)" + (
-            f" in each of {processes} processes" if processes > 1 else ""
-        )
-        raise UserError(
-            f"{divides} {unit} do not split evenly over {across}; give a multiple of "
-            f"{(devices or 1) * processes} {unit}, or another --devices."
-        )
+    _check_even(divides, devices or 1, processes, unit)
     share = None if divides is None else divides // processes
     count = devices or _largest_divisor(share, local)
     return tuple(
         device
         for process in range(processes)
         for device in [d for d in jax.devices() if d.process_index == process][:count]
+    )
+
+
+def _check_even(divides: int | None, devices: int, processes: int, unit: str) -> None:
+    if divides is None or divides % (devices * processes) == 0:
+        return
+    across = f"{devices} device(s)" + (
+        f" in each of {processes} processes" if processes > 1 else ""
+    )
+    raise UserError(
+        f"{divides} {unit} do not split evenly over {across}; give a multiple of "
+        f"{devices * processes} {unit}, or another --devices."
     )
 
 

@@ -106,7 +106,7 @@ def test_it_learns(finished):
         for cell in finished.summary["test"]["mean_squared_error"]
     }
     untrained = {
-        row.split()[2]: float(row.split()[5])
+        row.split()[2]: float(row.split()[6])
         for row in finished.out.splitlines()
         if row.startswith("untrained network")
     }

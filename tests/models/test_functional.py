@@ -93,7 +93,9 @@ def test_training_records_and_evaluation_uses_the_record(network):
     _, recorded = network.apply(params, state, X, train=True, key=KEY)
     jax.tree.map(np.testing.assert_array_equal, state, before)  # the argument is left alone
     assert jax.tree.structure(recorded) == jax.tree.structure(state)
-    assert all(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (recorded, state)), strict=True))
+    assert all(
+        np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (recorded, state)), strict=True)
+    )
 
     first, unchanged = network.apply(params, recorded, X, train=False)
     jax.tree.map(np.testing.assert_array_equal, unchanged, recorded)
@@ -158,17 +160,24 @@ def test_every_dropout_draws_its_own_mask_and_drops_its_share():
 def test_a_builder_may_name_its_own_streams():
     network = from_nnx(lambda rngs: Plain(nnx.Rngs(params=rngs.params(), dropout=rngs.dropout())))
     params, state = network.init(jax.random.key(0))
-    outputs = [network.apply(params, state, X, train=True, key=jax.random.key(s))[0] for s in (0, 1)]
+    outputs = [
+        network.apply(params, state, X, train=True, key=jax.random.key(s))[0] for s in (0, 1)
+    ]
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-2
 
 
 def test_a_network_without_state_or_randomness():
-    for network in (from_nnx(lambda rngs: nnx.Linear(2, 3, rngs=rngs)), from_linen(linen.Dense(3), X)):
+    for network in (
+        from_nnx(lambda rngs: nnx.Linear(2, 3, rngs=rngs)),
+        from_linen(linen.Dense(3), X),
+    ):
         params, state = network.init(jax.random.key(0))
         assert state == {}
         for key in (None, KEY):
             output, state = network.apply(params, {}, X, train=True, key=key)
-            np.testing.assert_allclose(output, X @ params["kernel"] + params["bias"], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                output, X @ params["kernel"] + params["bias"], rtol=1e-4, atol=1e-5
+            )
             assert state == {}
 
 
