@@ -505,7 +505,9 @@ def test_every_method_runs_and_changes_all_it_should(tmp_path, changes):
     assert done.summary["test"]["protocol"]["statistics"] == changes.get("statistics", "batch")
     early, late = (arrays(tmp_path / "run", step, "params") for step in (10, 20))
     still = {name for name in early if np.array_equal(early[name], late[name])}
-    assert not still
+    # CAVIA's context starts at 0 in each task: what stands in the meta-parameters is never used.
+    unused = {"['params']['context']"} if changes.get("method") == "cavia" else set()
+    assert still == unused
     if changes.get("split") == "alphabets":
         assert done.summary["data"]["characters"] == {"train": 10, "validation": 50, "test": 40}
 
