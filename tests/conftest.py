@@ -1,6 +1,8 @@
 """What every test shares. Nothing here imports JAX: a test that needs flags sets them first."""
 
+import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,15 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.fail(f"JAXFER_DATA_DIR is {folder}, which is not a folder")
     return folder
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Lets go of compiled programs after each file, and after each slow test.
+
+    XLA maps every kernel of a program into memory by itself. A long session that keeps them all
+    reaches the number of mappings that Linux grants a process (65530), and ends in a crash.
+    """
+    same_file = nextitem is not None and nextitem.path == item.path
+    if "jax" in sys.modules and (not same_file or item.get_closest_marker("slow")):
+        sys.modules["jax"].clear_caches()
+        gc.collect()

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from orbax.checkpoint import v1 as ocp
 
 from jaxfer.data import draw_glyphs
@@ -73,7 +72,10 @@ def assert_identical(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray])
 def distance(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> float:
     """The largest difference between two trees of the same structure."""
     assert ours.keys() == theirs.keys()
-    return max(float(np.abs(leaf - theirs[name]).max()) for name, leaf in ours.items())
+    return max(
+        float(np.abs(np.subtract(leaf, theirs[name], dtype=np.float64)).max())
+        for name, leaf in ours.items()
+    )
 
 
 def measured(folder: Path) -> list[dict[str, Any]]:
@@ -81,29 +83,14 @@ def measured(folder: Path) -> list[dict[str, Any]]:
     return [{n: v for n, v in line.items() if n != "seconds"} for line in read_metrics(folder)]
 
 
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory) -> Path:
-    """Where compiled programs are kept, since they are most of what a short run waits for."""
-    return tmp_path_factory.mktemp("compiled")
-
-
 @pytest.fixture(scope="module")
-def compiled_once(programs):
-    """In this process, programs are compiled quickly rather than well, and kept."""
+def compiled_quickly():
+    """In this process, programs are compiled quickly rather than well."""
     jax.devices()  # the backend starts with what it has: experiments cannot make more of it
-    settings = {
-        "jax_disable_most_optimizations": True,
-        "jax_compilation_cache_dir": str(programs),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: jax.config.values[name] for name in settings}
-    compilation_cache.reset_cache()
-    for name, value in settings.items():
-        jax.config.update(name, value)
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
     yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")
@@ -159,14 +146,10 @@ class Program:
 
 
 @pytest.fixture
-def start(tmp_path, programs):
+def start(tmp_path):
     """Starts a `Program`, quickly compiled; it does not outlive the test."""
     started = []
-    quick = {
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(programs),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
     def start_one(name, *flags, plain=False, **environment):
         settings = environment if plain else quick | environment
