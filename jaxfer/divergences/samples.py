@@ -1,0 +1,139 @@
+"""Two weighted samples: what every divergence is given, checked once and in the same words."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+class Samples(NamedTuple):
+    """Two samples of one floating-point type, with weights that sum to 1 on each side.
+
+    Attributes:
+      source, target: ``[n, d]`` and ``[m, d]``.
+      source_weights, target_weights: ``[n]`` and ``[m]``; all 0 where a side has no weight at all.
+      source_count, target_count: how many points have a weight other than 0.
+    """
+
+    source: Array
+    target: Array
+    source_weights: Array
+    target_weights: Array
+    source_count: Array
+    target_count: Array
+
+
+def two_samples(
+    source: Any,
+    target: Any,
+    source_weights: Any = None,
+    target_weights: Any = None,
+    *,
+    axis_name: str | None = None,
+    rank: int = 2,
+    points: int = 1,
+) -> Samples:
+    """Checks two samples and their weights, and normalises the weights.
+
+    Args:
+      source, target: ``[n, d]`` and ``[m, d]``, floating point; ``[n]`` and ``[m]`` for ``rank=1``.
+        Half precision is computed in float32.
+      source_weights, target_weights: ``[n]`` and ``[m]``, non-negative, on any scale. A point of
+        weight 0 is absent. ``None`` weighs all points alike.
+      axis_name: the mapped axis over which a sample is spread; weights sum to 1 over all of it.
+      rank: number of axes of a sample.
+      points: least number of points a side, over all devices.
+
+    Returns:
+      The :class:`Samples`.
+
+    Raises:
+      TypeError: for an array that is not of floating point.
+      ValueError: for a wrong rank, different numbers of features, or too few points; where arrays
+        are concrete also for NaN, infinity, negative weights, or weights that are all 0.
+    """
+    source = floating("source", source)
+    target = floating("target", target)
+    for name, sample in (("source", source), ("target", target)):
+        if sample.ndim != rank:
+            expected = "[n, features]" if rank == 2 else "[n]"
+            raise ValueError(
+                f"{name} must be an array {expected}; it has the shape {sample.shape}."
+                + (" Flatten it: x.reshape(len(x), -1)." if sample.ndim > rank else "")
+            )
+        if axis_name is None and len(sample) < points:
+            raise ValueError(
+                f"{name} must hold at least {points} point{'s' if points > 1 else ''}; "
+                f"it has the shape {sample.shape}."
+            )
+    if source.shape[1:] != target.shape[1:]:
+        raise ValueError(
+            "source and target must have the same number of features; "
+            f"their shapes are {source.shape} and {target.shape}."
+        )
+    dtype = jnp.promote_types(source.dtype, target.dtype)
+    source_weights, source_count = _weights(
+        "source", source, source_weights, dtype, axis_name, points
+    )
+    target_weights, target_count = _weights(
+        "target", target, target_weights, dtype, axis_name, points
+    )
+    return Samples(
+        source.astype(dtype),
+        target.astype(dtype),
+        source_weights,
+        target_weights,
+        source_count,
+        target_count,
+    )
+
+
+def floating(name: str, array: Any) -> Array:
+    """An array of at least float32 that holds neither NaN nor infinity, as far as can be seen."""
+    array = jnp.asarray(array)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(
+            f"{name} must be of floating point; it is {array.dtype}. Convert it: "
+            f"{name}.astype(float)."
+        )
+    array = array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    # By NumPy: where a function is traced, JAX would trace even a look at a constant.
+    if is_concrete(array) and not np.isfinite(np.asarray(array)).all():
+        raise ValueError(f"{name} must be finite; it holds NaN or infinity.")
+    return array
+
+
+def is_concrete(array: Any) -> bool:
+    """Whether the values can be looked at: they are not those of a function being traced."""
+    return not isinstance(array, jax.core.Tracer)
+
+
+def _weights(
+    side: str, sample: Array, weights: Any, dtype: Any, axis_name: str | None, points: int
+) -> tuple[Array, Array]:
+    """Weights ``[n]`` that sum to 1, and how many of them are not 0."""
+    name = f"{side}_weights"
+    if weights is None:
+        weights = jnp.ones(len(sample), dtype)
+    else:
+        weights = jnp.asarray(weights).astype(dtype)
+        if weights.shape != sample.shape[:1]:
+            raise ValueError(
+                f"{name} must hold one weight for each point of {side}: {sample.shape[:1]}; "
+                f"its shape is {weights.shape}."
+            )
+        if is_concrete(weights):
+            seen = np.asarray(weights)
+            if not (np.isfinite(seen) & (seen >= 0)).all():
+                raise ValueError(f"{name} must be finite and not negative.")
+            if axis_name is None and (seen > 0).sum() < points:
+                raise ValueError(
+                    f"{name} must hold at least {points} above 0; "
+                    f"{(seen > 0).sum()} of {len(seen)} are."
+                )
+    total, count = weights.sum(), (weights > 0).sum().astype(dtype)
+    if axis_name is not None:
+        total, count = jax.lax.psum((total, count), axis_name)
+    return weights / jnp.where(total > 0, total, 1), count
