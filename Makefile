@@ -9,6 +9,8 @@ VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 # More arguments for pytest: make test PYTEST="-k glyphs -x"
 PYTEST ?=
+# One process a core, each with whole files, since the tests of a file share what they set up.
+parallel = --numprocesses auto --maxprocesses 8 --dist loadfile
 
 python := $(VENV)/bin/python
 install = $(python) -m pip install --quiet --disable-pip-version-check \
@@ -31,10 +33,10 @@ demo: $(VENV)/.ready
 	    $(if $(wildcard runs/demo/config.json),--resume)
 
 test: $(VENV)/.ready-test
-	$(python) -m pytest $(PYTEST)
+	$(python) -m pytest $(parallel) $(PYTEST)
 
 test-slow: $(VENV)/.ready-test
-	$(python) -m pytest -m slow $(PYTEST)
+	$(python) -m pytest $(parallel) -m slow $(PYTEST)
 
 lint: $(VENV)/.ready-dev
 	$(python) -m ruff check

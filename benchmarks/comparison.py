@@ -1,6 +1,6 @@
-"""The result of the benchmark as a table and as a picture."""
+"""The result of the benchmark of MAML as a table and as a picture, and what others share of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,13 @@ NAMES = {
     "torch_func": "PyTorch, torch.func",
     "torch_loop": "PyTorch, loop over tasks",
     "bare_products": "bare matrix products",
+    "jaxfer_mmd": "jaxfer",
+    "dense_jax": "JAX, dense matrices",
+    "torch_eager": "PyTorch, dense matrices",
+    "torch_compiled": "PyTorch, torch.compile",
+    "tllib_formula": "tllib's formula",
+    "scikit_learn": "scikit-learn, value alone",
+    "gram_product": "bare Gram product",
 }
 HEADER = ("step of", "by", "written as", "seconds (quartiles)", "x jaxfer", "first step s",
           "peak MiB", "in a step", "building")  # fmt: skip
@@ -38,11 +45,7 @@ def table_of(rows: Mapping[str, Any], *, against: str, floor: str) -> str:
                  f"{found['first_seconds']:.1f}", f"{peak / MIB:.0f}",
                  f"{memory['step'] / MIB:.0f}", f"{memory['building'] / MIB:.0f}")
             )  # fmt: skip
-            if memory["idle_share"] > 0.02:
-                sentences.append(
-                    f"{name}, {NAMES[peer]}: used {memory['idle_share']:.0%} of a core "
-                    "while others had their turn; the comparison is disturbed."
-                )
+            sentences += disturbance(name, peer, memory["idle_share"])
         sentences += summary(name, row["peers"], against=against, floor=floor)
     return "\n".join([table(HEADER, lines), "", *sentences])
 
@@ -50,11 +53,7 @@ def table_of(rows: Mapping[str, Any], *, against: str, floor: str) -> str:
 def summary(name: str, peers: Mapping[str, Any], *, against: str, floor: str) -> list[str]:
     """The fastest other peer, and the share of the floor."""
     done = {peer: found for peer, found in peers.items() if "ratio" in found}
-    others = {p: found["ratio"] for p, found in done.items() if p not in (against, floor)}
-    sentences = []
-    if others:
-        best = min(others, key=others.__getitem__)
-        sentences.append(f"{name}: the fastest other takes {others[best]:.2f} x ({NAMES[best]}).")
+    sentences = fastest_other(name, done, leaving_out=(against, floor))
     if floor in done:
         share, products = done[floor]["ratio"], done[floor]["products"]
         work = sum(product["megaflop"] for product in products)
@@ -64,6 +63,25 @@ def summary(name: str, peers: Mapping[str, Any], *, against: str, floor: str) ->
             f"{number} a task of {work:.0f} megaflop together."
         )
     return sentences
+
+
+def fastest_other(name: str, done: Mapping[str, Any], *, leaving_out: Collection[str]) -> list[str]:
+    """A sentence, if there is another."""
+    others = {peer: found["ratio"] for peer, found in done.items() if peer not in leaving_out}
+    if not others:
+        return []
+    best = min(others, key=others.__getitem__)
+    return [f"{name}: the fastest other takes {others[best]:.2f} x ({NAMES[best]})."]
+
+
+def disturbance(name: str, peer: str, idle_share: float) -> list[str]:
+    """A complaint about a peer that computed while others had their turn."""
+    if idle_share <= 0.02:
+        return []
+    return [
+        f"{name}, {NAMES[peer]}: used {idle_share:.0%} of a core "
+        "while others had their turn; the comparison is disturbed."
+    ]
 
 
 def picture_of(rows: Mapping[str, Any], out_png: Path, *, against: str) -> None:

@@ -12,8 +12,6 @@ own, on the same cores. The result is printed as a table and written as JSON and
 
 import argparse
 import contextlib
-import json
-import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -22,18 +20,16 @@ from typing import Any
 
 from comparison import picture_of, table_of
 from problem import NO_EPISODES, ROWS, Problem, Row, initial_weights, relative_error
+from record import circumstances, write
+from turns import summarise, take_turns
 from worker import Ask, Built, PeerError, worker
 
 from jaxfer.training.devices import available_cores
-from jaxfer.training.run_folder import versions
 
 JAXFER, FLOOR = "jaxfer_maml", "bare_products"
 PEERS = (JAXFER, "textbook_jax", "torch_func", "torch_loop", FLOOR)
 SMOKE = Row(way=5, shot=1, queries=2, tasks=2, inner_steps=1, width=8)
 
-TURN = 0.5  # seconds: shorter steps are repeated within a turn
-PATIENCE = 40.0  # seconds that a slow peer's turns may take together, if it has had three
-REST = 0.03  # seconds between turns, in which the threads of the last one fall asleep
 TOLERANCE = {"cpu": 1e-3, "gpu": 5e-2}  # on a GPU both frameworks round products to TF32
 
 
@@ -41,12 +37,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Runs the benchmark; 1 if a peer failed or disagreed."""
     options = parse(args)
     rows = {"smoke": SMOKE} if options.smoke else {name: ROWS[name] for name in options.rows}
-    result: dict[str, Any] = {
-        "versions": versions(),
-        "processor": processor(),
-        "threads": options.threads,
-        "rows": {},
-    }
+    result: dict[str, Any] = {**circumstances(options.threads), "rows": {}}
     for name, row in rows.items():
         print(f"{name}: {row}", flush=True)
         result["rows"][name] = run_row(row, options.peers, options.threads, options.repeats)
@@ -141,48 +132,6 @@ def compare(built: Built, expected: Built, tolerance: float) -> dict[str, float]
     return errors
 
 
-def take_turns(
-    asks: dict[str, Ask], variants: dict[str, dict[str, float]], repeats: int
-) -> dict[str, list[float | None]]:
-    """Seconds of a step, one number for each round; None where a slow peer sat the round out."""
-    due = {}
-    steps = {}
-    for peer, times in variants.items():
-        seconds = min(times.values())
-        steps[peer] = max(1, round(TURN / seconds))
-        rounds = min(repeats, max(3, int(PATIENCE / (seconds * steps[peer]))))
-        due[peer] = {i * repeats // rounds for i in range(rounds)}
-    turns: dict[str, list[float | None]] = {peer: [] for peer in asks}
-    for number in range(repeats):
-        for peer, ask in asks.items():
-            if number in due[peer]:
-                time.sleep(REST)
-                turns[peer].append(ask("take", steps=steps[peer]))
-            else:
-                turns[peer].append(None)
-    return turns
-
-
-def summarise(own: Sequence[float | None], jaxfers: Sequence[float | None]) -> dict[str, Any]:
-    """Median and quartiles of the rounds, and the median of their ratios to jaxfer's rounds."""
-    pairs = [(a, b) for a, b in zip(own, jaxfers, strict=True) if a is not None and b is not None]
-    seconds = [a for a, _ in pairs]
-    return {
-        "median": statistics.median(seconds),
-        "quartiles": quartiles(seconds),
-        "ratio": statistics.median(a / b for a, b in pairs),
-        "ratio_quartiles": quartiles([a / b for a, b in pairs]),
-    }
-
-
-def quartiles(values: Sequence[float]) -> tuple[float, float]:
-    """The first and the third, between which half of the values lie."""
-    if len(values) == 1:
-        return values[0], values[0]
-    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
-    return first, third
-
-
 def say(peer: str, found: dict[str, Any], seconds: float) -> None:
     """One line as soon as a peer is built."""
     if "error" in found:
@@ -193,21 +142,6 @@ def say(peer: str, found: dict[str, Any], seconds: float) -> None:
         if "gradient_error" in found:
             line += f"; gradient within {found['gradient_error']:.1e}"
     print(f"  {peer}: {line}", flush=True)
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return "unknown"
-
-
-def write(out: Path, result: dict[str, Any]) -> None:
-    """Writes what there is so far."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

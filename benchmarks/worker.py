@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from problem import Problem, Row, Weights
+import numpy as np
 from resident import forget_peak, peak_bytes, resident_bytes
 
 _HERE = Path(__file__).resolve().parent
+_REST = 0.1  # seconds until threads have given back what the last step left
 _SERVE = "import sys, worker; worker.serve(sys.argv[1], int(sys.argv[2]))"
 
 
@@ -34,14 +35,14 @@ class Built(NamedTuple):
       variants: seconds of a step of each way of writing it; the first named is the fastest.
       first_seconds: from nothing to the end of its first step: tracing, compiling, running.
       loss: of the first step.
-      gradient: the meta-gradient of the first step.
+      gradient: that of the first step, by name; for MAML the meta-gradient.
       info: what the peer says of itself.
     """
 
     variants: dict[str, float]
     first_seconds: float
     loss: float
-    gradient: Weights
+    gradient: dict[str, np.ndarray]
     info: dict[str, Any]
 
 
@@ -84,6 +85,9 @@ def worker(peer: str, threads: int) -> Iterator[Ask]:
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
             # The time to compile is measured.
             "JAX_ENABLE_COMPILATION_CACHE": "false",
+            "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+            # NumPy's products take as many threads as the others'.
+            "OPENBLAS_NUM_THREADS": str(threads),
         },
     )
     to, back = process.stdin, process.stdout
@@ -134,14 +138,14 @@ class Session:
         self.module = importlib.import_module(f"peers.{peer}")
         self.threads = threads
 
-    def start(self, *, row: Row) -> str:
+    def start(self, *, row: Any) -> str:
         """Brings the framework up and names the device."""
         device = self.module.start(row, self.threads)
         forget_peak()
         self.before = resident_bytes()
         return device
 
-    def build(self, *, problem: Problem) -> Built:
+    def build(self, *, problem: Any) -> Built:
         """Builds every variant, takes steps with each and keeps the fastest."""
         variants = self.module.build(problem)
         tried = []
@@ -157,6 +161,7 @@ class Session:
 
         self.building = peak_bytes() - self.before
         gc.collect()
+        time.sleep(_REST)
         forget_peak()
         self.between = resident_bytes()
         self.idle_cpu = self.idle_wall = 0.0

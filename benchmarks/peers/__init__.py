@@ -9,22 +9,22 @@ most memory ever used on an accelerator, None on a CPU.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from problem import Weights
+import numpy as np
 
 
 class Peer(NamedTuple):
-    """One implementation of the outer step, ready to run.
+    """One implementation of the step that is timed, ready to run.
 
     Attributes:
-      state: what it starts from: weights and Adam's moments.
+      state: what it starts from; for MAML weights and Adam's moments.
       step: ``state -> (state, loss)``; may return before they are computed.
       wait: blocks until what ``step`` returned is computed.
-      gradient: ``state -> meta-gradient`` of the first step, told from Adam's first moment.
+      gradient: ``state -> gradient`` of the first step, by name; for MAML told from Adam's moments.
       info: what else there is to say about it.
     """
 
     state: Any
     step: Callable[[Any], tuple[Any, Any]]
     wait: Callable[[Any], object]
-    gradient: Callable[[Any], Weights]
+    gradient: Callable[[Any], dict[str, np.ndarray]]
     info: dict[str, Any]

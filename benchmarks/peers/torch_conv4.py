@@ -4,12 +4,14 @@ JAX pads an even image at its far side, PyTorch at its near side. Images and ker
 so that ``padding=1`` computes the same function without a padding operation of its own.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from problem import BLOCKS, EPSILON, FIRST_MOMENT_DECAY, OUTER_RATE, Episodes, Row, Weights
+
+from peers.torch_device import device
 
 Norm = Literal["fused", "plain"]
 Tensors = dict[str, torch.Tensor]
@@ -22,22 +24,6 @@ def start(row: Row, threads: int) -> str:
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
     return "gpu" if torch.zeros((), device=device()).is_cuda else "cpu"
-
-
-def device() -> str:
-    """Where PyTorch computes."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def device_bytes() -> int | None:
-    """The most memory that was ever allocated on the GPU; None on a CPU."""
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-
-
-def wait(_: Any) -> None:
-    """Blocks until the GPU has done what it was asked to; a CPU has already."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def logits(weights: Tensors, x: torch.Tensor, norm: Norm) -> torch.Tensor:

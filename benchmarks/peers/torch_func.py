@@ -13,14 +13,13 @@ from peers.torch_conv4 import (
     Norm,
     Tensors,
     adam,
-    device_bytes,
     first_gradient,
     logits,
     start,
     to_images,
     to_tensors,
-    wait,
 )
+from peers.torch_device import device_bytes, wait
 
 __all__ = ["build", "device_bytes", "start"]
 

@@ -51,7 +51,8 @@ def kernel_bandwidth(
     - ``mean_off_diagonal``: their sum over :math:`N^2 - N`, no gradient.
     - ``median``: the median over the pairs of different points, no gradient. All distances are
       sorted (``median_exact``) up to 4096 points; above that, and across devices, the interval that
-      holds it is divided by nine in each of eight passes over the pairs (``median_bisection``).
+      holds it is divided by nine in each of eight passes over the pairs (``median_bisection``);
+      where their number is even, that finds the lower one of the two in the middle.
       ``median_subsample`` is exact on 1024 points drawn by ``key``.
     - ``median_source``: the lower median over all :math:`n^2` pairs of source points, diagonal
       included, no gradient.
@@ -82,7 +83,7 @@ def kernel_bandwidth(
     [3.1111, 4.0]
     """
     kernel = named_kernel(kernel)
-    check_rule(rule, axis_name)
+    check_rule("rule", rule, axis_name)
     samples = two_samples(source, target, source_weights, target_weights, axis_name=axis_name)
     return rule_bandwidth(rule, kernel, samples, key=key, axis_name=axis_name)
 
@@ -90,27 +91,31 @@ def kernel_bandwidth(
 def check_bandwidth(bandwidth: Any, axis_name: str | None) -> str | Array:
     """A rule's name, or a positive number as an array; raises ValueError for anything else."""
     if isinstance(bandwidth, str):
-        check_rule(bandwidth, axis_name)
+        check_rule("bandwidth", bandwidth, axis_name)
         return bandwidth
     try:
-        bandwidth = jnp.asarray(bandwidth)
-        number = bandwidth.ndim == 0 and jnp.issubdtype(bandwidth.dtype, jnp.number)
-    except TypeError:
-        number = False
-    if not number or (is_concrete(bandwidth) and not 0 < float(bandwidth) < float("inf")):
+        if bandwidth is None:
+            raise TypeError
+        number = jnp.asarray(bandwidth)
+        fits = number.ndim == 0 and jnp.issubdtype(number.dtype, jnp.number)
+        # A Python number is looked at before JAX makes a tracer of it.
+        if fits and is_concrete(bandwidth):
+            fits = 0 < float(bandwidth) < float("inf")
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
         raise ValueError(
             f"bandwidth must be a positive number or one of {', '.join(RULES)}; "
             f"it is {bandwidth!r}."
         )
-    return bandwidth
+    return number
 
 
-def check_rule(rule: str, axis_name: str | None) -> None:
+def check_rule(name: str, rule: Any, axis_name: str | None) -> None:
     """Raises ValueError for an unknown rule, or one that needs all points on one device."""
     if rule not in RULES:
-        raise ValueError(
-            f"bandwidth must be a positive number or one of {', '.join(RULES)}; it is {rule!r}."
-        )
+        kind = "a positive number or one of" if name == "bandwidth" else "one of"
+        raise ValueError(f"{name} must be {kind} {', '.join(RULES)}; it is {rule!r}.")
     if axis_name is not None and rule in ("median_exact", "median_subsample", "median_source"):
         raise ValueError(
             f"bandwidth {rule!r} needs all points on one device; with axis_name use 'median', "
@@ -145,7 +150,20 @@ def rule_bandwidth(
             bandwidth = bandwidth * total / jnp.maximum(total - 1, 1)
     else:
         bandwidth = _median(rule, kernel, points, weights, samples, key, axis_name)
-    return jnp.where(bandwidth > 0, bandwidth, 1)
+    seen = lax.stop_gradient(jnp.where(weights[:, None] > 0, points, 0))
+    unknown, largest = jnp.any(jnp.isnan(seen)), jnp.max(jnp.abs(seen), initial=0)
+    if axis_name is not None:
+        unknown, largest = lax.pmax((unknown, largest), axis_name)
+    # Points that are equal differ by rounding, after any arithmetic with them.
+    rounding = 16 * jnp.finfo(points.dtype).eps * largest
+    features = points.shape[1]
+    least = {
+        "squared_l2": features * rounding**2,
+        "l2": features**0.5 * rounding,
+        "l1": features * rounding,
+    }
+    bandwidth = jnp.where(bandwidth <= least[kernel.unit], 1, bandwidth)
+    return jnp.where(unknown, jnp.nan, bandwidth)
 
 
 def _mean_distance(
@@ -173,7 +191,7 @@ def _median(
     if rule == "median_source":
         n = len(samples.source)
         statistics = _all_statistics(kernel, lax.stop_gradient(samples.source))
-        present = (samples.source_weights > 0).astype(points.dtype)
+        present = lax.stop_gradient(samples.source_weights)
         pairs = jnp.outer(present, present).reshape(n * n)
         median = _weighted_median(statistics.reshape(n * n), pairs, lower=True)
     elif rule == "median_bisection" or (
@@ -262,8 +280,8 @@ class _Distance:
     def profile(self, statistic: Array) -> Array:
         if self.unit != "l2":
             return statistic
-        positive = statistic > 0
-        return jnp.where(positive, jnp.sqrt(jnp.where(positive, statistic, 1)), 0)
+        zero = statistic <= 0
+        return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, statistic)))
 
 
 def _plan_of_distances(kernel: Kernel, samples: Samples, axis_name: str | None) -> Plan:

@@ -69,15 +69,17 @@ def estimate(
     """
     sources, targets = scaled_layers(settings, layers, bandwidths)
     p, q = layers[0].source_weights, layers[0].target_weights
+    counts = layers[0].source_count, layers[0].target_count
     if settings.estimator == "linear":
-        return _linear_time(settings, sources, targets, p, q)
-    if settings.estimator == "block":
-        return _block(settings, sources, targets, p, q)
-    value = _all_pairs(settings, sources, targets, p, q)
+        value = _linear_time(settings, sources, targets, p, q)
+    elif settings.estimator == "block":
+        value = _block(settings, sources, targets, p, q)
+    else:
+        value = _all_pairs(settings, sources, targets, p, q)
     if settings.estimator == "unbiased_shifted":
-        for count in (layers[0].source_count, layers[0].target_count):
-            value += 1 / jnp.maximum(count - 1, 1)
-    return value
+        value += sum(1 / jnp.maximum(count - 1, 1) for count in counts)
+    least = points_needed(settings.estimator)
+    return jnp.where((counts[0] >= least) & (counts[1] >= least), value, 0)
 
 
 def plan_of(settings: Settings, sources: Sequence[Array], targets: Sequence[Array]) -> Plan:
@@ -110,10 +112,14 @@ def scaled_layers(
                 centre = lax.psum(centre, settings.axis_name)
             centre = lax.stop_gradient(centre / 2)
             source, target = source - centre, target - centre
-        samples = samples._replace(source=source, target=target)
         if rule is not None and not isinstance(kernel, LinearKernel):
             bandwidth = rule_bandwidth(rule, kernel, samples, axis_name=settings.axis_name)
         scale = jnp.asarray(1 if bandwidth is None else bandwidth, source.dtype)
+        if kernel.pairing != "inner" and rule is None and bandwidth is not None:
+            # As narrow as can be computed; at 0 the limit is the same: every point is alone.
+            norm = sum(jnp.sum(side**2, axis=1).max(initial=0) for side in (source, target))
+            least = 1e-30 * norm if kernel.unit == "squared_l2" else 1e-15 * jnp.sqrt(norm)
+            scale = jnp.maximum(scale, jnp.where(norm > 0, lax.stop_gradient(least), 1))
         sources.append(kernel.scaled(source, scale))
         targets.append(kernel.scaled(target, scale))
     return sources, targets
@@ -171,6 +177,10 @@ def _linear_time(
 ) -> Array:
     """The mean over disjoint quadruples: two points of each side, in the order they come."""
     pairs = min(len(p), len(q)) // 2
+    # Absent points go to the end, and pair with one another.
+    first, second = (jnp.argsort(w <= 0, stable=True) for w in (p, q))
+    sources, p = [x[first] for x in sources], p[first]
+    targets, q = [y[second] for y in targets], q[second]
     plan = plan_of(settings, sources, targets)
     x, y = ([x[: 2 * pairs] for x in side] for side in (sources, targets))
     x_even, x_odd, y_even, y_odd = ([z[i::2] for z in side] for side in (x, y) for i in (0, 1))

@@ -307,12 +307,17 @@ def _once(array: Array) -> Array:
 
 def _safe_sqrt(x: Array) -> Array:
     """A square root whose derivative at 0 is 0."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+    zero = x <= 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
 def _positive_scales(scales: tuple[float, ...]) -> tuple[float, ...]:
-    scales = tuple(float(scale) for scale in scales)
+    try:
+        scales = tuple(float(scale) for scale in scales)
+    except TypeError as error:
+        raise ValueError(
+            f"scales must be one or more positive numbers, such as (0.5, 1.0); they are {scales!r}."
+        ) from error
     if not scales or not all(math.isfinite(scale) and scale > 0 for scale in scales):
         raise ValueError(f"scales must be one or more positive numbers; they are {scales}.")
     return scales

@@ -297,7 +297,7 @@ def _value_and_gradient(
     plan: Plan, points: tuple[Array, ...], left: Array, right: Array, *, with_gradient: bool
 ) -> tuple[Array, list[Array]]:
     """The sum, and for each layer its gradient ``[n, d]``; none unless they are asked for."""
-    blocks = [_to_blocks(plan, z) for z in points]
+    blocks = lax.optimization_barrier([_to_blocks(plan, z) for z in points])
     lefts, rights = _to_blocks(plan, left), _to_blocks(plan, right)
 
     def coefficients(one: Array, other: Array) -> Array:
@@ -365,9 +365,10 @@ def _half_of_the_blocks(plan: Plan, within: Callable, between: Callable) -> Any:
     """Sums over the blocks on and above the diagonal of a symmetric matrix.
 
     Blocks stand around a circle, an odd number of them, and each meets the half of the others that
-    follows it: every two meet once, in loops of fixed length. ``within(i)`` gives what block ``i`` with itself adds to row
-    ``i``; ``between(carry, i, j)`` what block ``(i, j)`` adds to row ``i``, and the carry, a pytree
-    of that with one entry ``[blocks, ...]`` for each row, with what it adds to row ``j``.
+    follows it: every two meet once, in loops of fixed length. ``within(i)`` gives what block ``i``
+    with itself adds to row ``i``; ``between(carry, i, j)`` what block ``(i, j)`` adds to row ``i``,
+    and the carry, a pytree of that with one entry ``[blocks, ...]`` for each row, with what it adds
+    to row ``j``.
     """
     count = plan.blocks
     if count == 1:
@@ -445,8 +446,8 @@ class _Pairing(NamedTuple):
 
     Attributes:
       statistic: ``(x [a, d], y [b, d], same, precision) -> [a, b]``.
-      gather: ``(slopes [a, b], x, y, transposed, precision) -> parts``, arrays ``[a, ...]`` that add
-        up over blocks of ``y``, or if transposed ``[b, ...]`` over blocks of ``x``; slopes are
+      gather: ``(slopes [a, b], x, y, transposed, precision) -> parts``, arrays ``[a, ...]`` that
+        add up over blocks of ``y``, or if transposed ``[b, ...]`` over blocks of ``x``; slopes are
         coefficient times derivative of the kernel by the statistic.
       finish: ``(x [..., a, d], parts) -> [..., a, d]``, the sum over all ``y`` of slope times the
         derivative of the statistic by ``x``.
@@ -462,7 +463,9 @@ class _Pairing(NamedTuple):
 def _squared_l2(x: Array, y: Array, same: bool, precision: Any) -> Array:
     products = jnp.matmul(x, y.T, precision=precision)
     squares = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :]
-    distances = jnp.maximum(squares - 2 * products, 0)
+    distances = squares - 2 * products
+    # What is no more than rounding is 0, so that points that are equal are at no distance.
+    distances = jnp.where(distances <= 4 * jnp.finfo(x.dtype).eps * squares, 0, distances)
     return jnp.where(jnp.eye(len(x), dtype=bool), 0, distances) if same else distances
 
 

@@ -98,4 +98,5 @@ def _random_features(
     if settings.axis_name is not None:
         difference = lax.psum(difference, settings.axis_name)
     height = kernel.weight * len(kernel.scales)
-    return height * jnp.sum(difference**2) / features
+    value = height * jnp.sum(difference**2) / features
+    return jnp.where((samples.source_count > 0) & (samples.target_count > 0), value, 0)

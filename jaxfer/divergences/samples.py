@@ -92,7 +92,12 @@ def two_samples(
 
 def floating(name: str, array: Any) -> Array:
     """An array of at least float32 that holds neither NaN nor infinity, as far as can be seen."""
-    array = jnp.asarray(array)
+    try:
+        if array is None:
+            raise TypeError("None is no array")
+        array = jnp.asarray(array)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be an array of numbers; {error}.") from error
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(
             f"{name} must be of floating point; it is {array.dtype}. Convert it: "

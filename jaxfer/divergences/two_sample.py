@@ -8,10 +8,16 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxfer.divergences.bandwidths import check_bandwidth
-from jaxfer.divergences.estimators import Settings, plan_of, scaled_layers, signed_weights
+from jaxfer.divergences.estimators import (
+    Settings,
+    plan_of,
+    points_needed,
+    scaled_layers,
+    signed_weights,
+)
 from jaxfer.divergences.kernels import Kernel, LinearKernel, named_kernel
 from jaxfer.divergences.pairs import aligned_kernel, cross_product, make_plan, pair_product
-from jaxfer.divergences.samples import Samples, floating, two_samples
+from jaxfer.divergences.samples import Samples, floating, is_concrete, two_samples
 
 
 class TwoSampleTest(NamedTuple):
@@ -116,7 +122,7 @@ def mmd_two_sample_test(
             "bandwidth 'median_source' looks at the source alone, which makes the test invalid; "
             "use 'median'."
         )
-    samples = two_samples(source, target, points=2)
+    samples = two_samples(source, target, points=points_needed(estimator))
     return _two_sample_test(settings, permutations, samples, number, key)
 
 
@@ -150,7 +156,12 @@ def _two_sample_test(
             within = jnp.sum(side * kernel_side, axis=0)
             values += (within - size * jnp.sum(side**2 * diagonal, axis=0)) / (size - 1)
     statistic, null = values[0], values[1:]
-    p_value = (1 + jnp.sum(null >= statistic)) / (1 + permutations)
+    # Divisions that differ from the observed one by rounding alone count as equal to it.
+    size = 1 / len(sources[0]) + 1 / len(targets[0])
+    height = jnp.max(jnp.abs(aligned_kernel(plan, points, points)))
+    rounding = 64 * jnp.finfo(statistic.dtype).eps * height * size
+    p_value = (1 + jnp.sum(null >= statistic - rounding)) / (1 + permutations)
+    p_value = jnp.where(jnp.isnan(statistic), jnp.nan, p_value)
     return p_value, TwoSampleTest(statistic, null)
 
 
@@ -205,6 +216,8 @@ def mmd_witness(
     settings, number = _settings(kernel, bandwidth, "biased", block_size, precision)
     samples = two_samples(source, target, source_weights, target_weights)
     fewest = min(len(samples.source), len(samples.target))
+    for count in (samples.source_count, samples.target_count):
+        fewest = min(fewest, int(count)) if is_concrete(count) else fewest
     if not isinstance(top, int) or not 1 <= top <= fewest:
         raise ValueError(
             f"top must be from 1 to {fewest}, the points of the smaller side; it is {top!r}."

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 import pathlib
 import shlex
 import signal
@@ -25,12 +26,39 @@ class CommonOptions:
     """
 
     out: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """The folder of this run: configuration, metrics, checkpoints, plots and summary go there. By
-    default runs/NAME under the current folder. It must not hold a run yet, unless --resume is
-    given."""
+    """The folder of this run: all that it writes goes there. By default runs/NAME under the current
+    folder. It must not hold a finished run yet."""
 
     preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """A named set of settings to start from; every other flag given beside it wins."""
+
+    seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """The seed of all that is random."""
+
+    data_dir: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Where data sets lie or are to be kept. By default the environment variable JAXFER_DATA_DIR,
+    then the cache of the user."""
+
+    smoke: bool = False
+    """Only check that everything works: a few steps on little data, in seconds. The numbers that
+    come out mean nothing."""
+
+    debug: bool = False
+    """Show the whole traceback of an error instead of one sentence."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingOptions(CommonOptions):
+    """The flags that every experiment has that trains.
+
+    >>> TrainingOptions(seed=3, runs=2).steps
+    1000
+    """
+
+    out: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The folder of this run: configuration, metrics, checkpoints, plots and summary go there. By
+    default runs/NAME under the current folder. It must not hold a run yet, unless --resume is
+    given."""
 
     seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """The seed of the first run: initial weights and the order of the data follow from it."""
@@ -46,23 +74,12 @@ class CommonOptions:
     """Which data to use; auto takes the real data set where it can be reached, else a built-in
     stand-in, and says which."""
 
-    data_dir: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Where data sets lie or are to be kept. By default the environment variable JAXFER_DATA_DIR,
-    then the cache of the user."""
-
     devices: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """How many devices to split each step over: accelerators, or on CPU that many cores. By default
     all that split the step evenly. It does not change what is computed, up to rounding."""
 
     resume: bool = False
     """Go on from the last checkpoint in --out, with the same settings as before."""
-
-    smoke: bool = False
-    """Only check that everything works: a few steps on little data, in seconds. The numbers that
-    come out mean nothing."""
-
-    debug: bool = False
-    """Show the whole traceback of an error instead of one sentence."""
 
     deterministic: bool = False
     """On a GPU: add in a fixed order, so that the same command gives the same bits; slower. A CPU
@@ -76,7 +93,7 @@ class CommonOptions:
     def seeds(self) -> tuple[int, ...]:
         """One seed per run.
 
-        >>> CommonOptions(seed=5, runs=2).seeds
+        >>> TrainingOptions(seed=5, runs=2).seeds
         (5, 6)
         """
         return tuple(range(self.seed, self.seed + self.runs))
@@ -111,8 +128,8 @@ def parse(
       UserError: if there is no such preset, or a common flag makes no sense.
       SystemExit: after ``--help`` (code 0) or a flag that cannot be read (code 2).
 
-    >>> small = {"small": CommonOptions(steps=10, runs=2)}
-    >>> config = parse(CommonOptions, ["--preset", "small", "--runs", "3"], presets=small)
+    >>> small = {"small": TrainingOptions(steps=10, runs=2)}
+    >>> config = parse(TrainingOptions, ["--preset", "small", "--runs", "3"], presets=small)
     >>> config.steps, config.runs, config.seeds
     (10, 3, (0, 1, 2))
     """
@@ -140,11 +157,36 @@ def parse(
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     for field, least in (("runs", 1), ("steps", 1), ("seed", 0)):
-        if getattr(config, field) < least:
+        if hasattr(config, field) and getattr(config, field) < least:
             raise UserError(f"--{field} is {getattr(config, field)}; give at least {least}.")
     if config.out is None:
         config = dataclasses.replace(config, out=pathlib.Path("runs") / name)
     return config
+
+
+def check_at_least(config: Any, **least: float) -> None:
+    """Checks numbers of a configuration.
+
+    Args:
+      config: the settings.
+      **least: for each field the smallest number that makes sense; None stands for a default.
+
+    Raises:
+      UserError: if one is smaller, or not finite.
+
+    >>> check_at_least(TrainingOptions(steps=0), steps=1)
+    Traceback (most recent call last):
+        ...
+    jaxfer.typing.UserError: --steps is 0; give at least 1.
+    """
+    for name, smallest in least.items():
+        value = getattr(config, name)
+        if value is None:
+            continue
+        if not value >= smallest:
+            raise UserError(f"--{name.replace('_', '-')} is {value}; give at least {smallest}.")
+        if not math.isfinite(value):
+            raise UserError(f"--{name.replace('_', '-')} is {value}; give a finite number.")
 
 
 def main(
@@ -158,7 +200,7 @@ def main(
     """Runs an experiment from the command line and exits.
 
     A `UserError` becomes ``error: SENTENCE`` and exit code 2; a run that was stopped says how to go
-    on and exits with 128 + the signal's number.
+    on, where it can, and exits with 128 + the signal's number.
 
     Args:
       config_class: see `parse`; the docstring of its module is the description.
@@ -170,7 +212,7 @@ def main(
     Raises:
       SystemExit: always.
 
-    >>> main(CommonOptions, lambda config: print(config.steps), args=["--steps", "3"])
+    >>> main(CommonOptions, lambda config: print(config.seed), args=["--seed", "3"])
     Traceback (most recent call last):
         ...
     SystemExit: 0
@@ -202,6 +244,8 @@ def main(
     except KeyboardInterrupt:
         if "--debug" in args:
             traceback.print_exc()
-        print(f"Stopped; from what it had saved, go on with: {again}", file=sys.stderr)
+        trains = issubclass(config_class, TrainingOptions)
+        how = f"; from what it had saved, go on with: {again}" if trains else "."
+        print(f"Stopped{how}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     sys.exit(0)

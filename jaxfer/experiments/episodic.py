@@ -1,7 +1,6 @@
 """What experiments on episodes share: flags, learners, outer step and evaluation."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,7 @@ import optax
 import tyro
 
 from jaxfer import meta
-from jaxfer.experiments.command_line import CommonOptions
+from jaxfer.experiments.command_line import TrainingOptions, check_at_least
 from jaxfer.training.devices import Devices, Step, compile_evaluation
 from jaxfer.training.state import TrainState
 from jaxfer.typing import Key, Metrics, PyTree, Task, UserError
@@ -22,7 +21,7 @@ Method = Literal[
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EpisodicOptions(CommonOptions):
+class EpisodicOptions(TrainingOptions):
     """The flags of every experiment that meta-learns by gradients.
 
     >>> EpisodicOptions(method="anil").inner_steps
@@ -106,31 +105,6 @@ SMOKE = {
 
 MAY_DIFFER = ("test_episodes", "test_seed", "chunk", "remat")
 """What a resumed run may set differently, beside how long it trains at a constant rate."""
-
-
-def check_at_least(config: Any, **least: float) -> None:
-    """Checks numbers of a configuration.
-
-    Args:
-      config: the settings.
-      **least: for each field the smallest number that makes sense; None stands for a default.
-
-    Raises:
-      UserError: if one is smaller, or not finite.
-
-    >>> check_at_least(EpisodicOptions(tasks=0), tasks=1)
-    Traceback (most recent call last):
-        ...
-    jaxfer.typing.UserError: --tasks is 0; give at least 1.
-    """
-    for name, smallest in least.items():
-        value = getattr(config, name)
-        if value is None:
-            continue
-        if not value >= smallest:
-            raise UserError(f"--{name.replace('_', '-')} is {value}; give at least {smallest}.")
-        if not math.isfinite(value):
-            raise UserError(f"--{name.replace('_', '-')} is {value}; give a finite number.")
 
 
 def check_options(config: EpisodicOptions) -> None:

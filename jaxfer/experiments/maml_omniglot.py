@@ -39,7 +39,7 @@ from jaxfer.data import (
 )
 from jaxfer.evaluation import mean_interval
 from jaxfer.experiments import episodic
-from jaxfer.experiments.command_line import main
+from jaxfer.experiments.command_line import check_at_least, main
 from jaxfer.models import Conv4, Network, from_nnx
 from jaxfer.report import episode_picture, format_estimate, learning_curve, table
 from jaxfer.training.devices import configure_devices, first, replicate
@@ -217,7 +217,7 @@ def nearest_neighbour(task: Task) -> jax.Array:
 def check_options(config: Config) -> None:
     """One sentence about a number that makes no sense, before anything is read."""
     episodic.check_options(config)
-    episodic.check_at_least(config, test_inner_steps=0, split_seed=0, test_shot=1, test_queries=1)
+    check_at_least(config, test_inner_steps=0, split_seed=0, test_shot=1, test_queries=1)
     if config.downsampling == "max_pool" and config.image_size < 16:
         raise UserError(f"--image-size is {config.image_size}; give at least 16 for max_pool.")
 

@@ -52,6 +52,8 @@ def compare_runs(runs: Sequence[RunRecord], *, markdown: bool = False) -> str:
     if not runs:
         raise UserError("no run to compare; give the --out folder of at least one.")
     labels = _labels(runs)
+    if all("verdict" in run.summary for run in runs):
+        return "\n\n".join(_shifts(runs, labels, markdown=markdown))
     measured = list(dict.fromkeys(name for run in runs for name in run.test)) or ["accuracy"]
     columns = measured if len(measured) <= _MOST_COLUMNS else []
     data_differ = _differ([_data(run) for run in runs])
@@ -79,14 +81,38 @@ def compare_runs(runs: Sequence[RunRecord], *, markdown: bool = False) -> str:
     if paired:
         heading = f"accuracy minus that of {labels[0]}, paired by episode (%)"
         parts.append(table(["run", heading], paired, markdown=markdown))
-    fields = _differing_fields(runs)
-    if fields:
-        lines = [[field, *(_show(_settings(run).get(field)) for run in runs)] for field in fields]
-        parts.append(table(["configuration", *labels], lines, markdown=markdown))
+    parts += _configurations(runs, labels, markdown=markdown)
     warnings = [f"Warning: {line}" for line in _warnings(runs, labels)]
     if warnings:
         parts.append(("\n\n" if markdown else "\n").join(warnings))
     return "\n\n".join(parts)
+
+
+def _shifts(runs: Sequence[RunRecord], labels: Sequence[str], *, markdown: bool) -> list[str]:
+    """Runs that each compared two sets of data: their verdicts, whatever the data were."""
+    names = ("p_value", "mmd_squared", "proxy_a_distance")
+    rows = []
+    for label, run in zip(labels, runs, strict=True):
+        test = run.summary.get("test", {})
+        numbers = [f"{test[name]:.3g}" if test.get(name) is not None else None for name in names]
+        rows.append([label, *numbers, _seconds(run), run.data.get("source")])
+    header = ["run", "p-value", "MMD squared", "proxy A-distance", "seconds", "data"]
+    verdicts = [
+        f"{label}: {run.summary['verdict']}" for label, run in zip(labels, runs, strict=True)
+    ]
+    return [
+        table(header, rows, markdown=markdown),
+        ("\n\n" if markdown else "\n").join(verdicts),
+        *_configurations(runs, labels, markdown=markdown),
+    ]
+
+
+def _configurations(
+    runs: Sequence[RunRecord], labels: Sequence[str], *, markdown: bool
+) -> list[str]:
+    fields = _differing_fields(runs)
+    lines = [[field, *(_show(_settings(run).get(field)) for run in runs)] for field in fields]
+    return [table(["configuration", *labels], lines, markdown=markdown)] if fields else []
 
 
 def comparison_picture(runs: Sequence[RunRecord], out_png: str | Path) -> None:

@@ -210,10 +210,11 @@ def fit(
             alive = died < 0
             for run in set(map(int, np.flatnonzero(~alive))) - dead:
                 dead.add(run)
-                progress.note(
-                    f"Run {run} (seed {seeds[run]}) was not finite at step {died[run]}: it "
-                    f"stays as it was before, the others go on."
-                )
+                if alive.any():
+                    progress.note(
+                        f"Run {run} (seed {seeds[run]}) was not finite at step {died[run]}: it "
+                        f"stays as it was before, the others go on."
+                    )
             if not alive.any():
                 raise _all_dead(died, seeds, checkpoints)
             shown = _means(window[-1:])

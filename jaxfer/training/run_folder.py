@@ -40,7 +40,12 @@ class RunFolder(NamedTuple):
 
 @contextlib.contextmanager
 def open_run_folder(
-    out: pathlib.Path | str, config: Any, *, resume: bool = False, may_differ: Collection[str] = ()
+    out: pathlib.Path | str,
+    config: Any,
+    *,
+    resume: bool = False,
+    may_differ: Collection[str] = (),
+    resumable: bool = True,
 ) -> Iterator[RunFolder]:
     """Opens the folder of a run for this process alone and records the configuration in it.
 
@@ -50,6 +55,7 @@ def open_run_folder(
       resume: the folder must hold a run of the same configuration, and this one goes on from it.
       may_differ: further fields, beside `MAY_DIFFER`, that may change on resuming (such as
         ``steps``, where a longer run is the same run).
+      resumable: False for what cannot be resumed: a run that did not finish is then no obstacle.
 
     Yields:
       The open folder; it is free for others when the block ends.
@@ -69,7 +75,8 @@ def open_run_folder(
     """
     path = pathlib.Path(out)
     settings = _plain(config)
-    lock = on_first_process(lambda: _open(path, settings, resume, MAY_DIFFER | set(may_differ)))
+    differ = MAY_DIFFER | set(may_differ)
+    lock = on_first_process(lambda: _open(path, settings, resume, differ, resumable))
     try:
         yield RunFolder(path, resume)
     finally:
@@ -78,7 +85,7 @@ def open_run_folder(
 
 
 def _open(
-    path: pathlib.Path, settings: Any, resume: bool, may_differ: Collection[str]
+    path: pathlib.Path, settings: Any, resume: bool, may_differ: Collection[str], resumable: bool
 ) -> filelock.BaseFileLock:
     lock = filelock.FileLock(path / ".lock", timeout=0)
     if resume and not _holds_run(path):
@@ -101,10 +108,9 @@ def _open(
     try:
         if resume:
             _compare(path / "config.json", settings, may_differ)
-        elif _holds_run(path):
-            raise UserError(
-                f"{path} already holds a run; add --resume to go on with it, or give another --out."
-            )
+        elif _holds_run(path, finished=not resumable):
+            remedy = "add --resume to go on with it, or give" if resumable else "give"
+            raise UserError(f"{path} already holds a run; {remedy} another --out.")
         write_json(path / "config.json", settings)
     except BaseException:
         lock.release()
@@ -112,8 +118,10 @@ def _open(
     return lock
 
 
-def _holds_run(path: pathlib.Path) -> bool:
-    return any((path / name).exists() for name in ("config.json", "metrics.jsonl", "checkpoints"))
+def _holds_run(path: pathlib.Path, *, finished: bool = False) -> bool:
+    """Whether anything of a run stands there; with ``finished``, more than how one began."""
+    names = ("summary.json" if finished else "config.json", "metrics.jsonl", "checkpoints")
+    return any((path / name).exists() for name in names)
 
 
 def _compare(path: pathlib.Path, settings: Mapping[str, Any], may_differ: Collection[str]) -> None:
@@ -207,7 +215,11 @@ def versions() -> dict[str, str]:
     True
     """
     found = {"python": platform.python_version()}
-    for package in ("jaxfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"):
+    packages = (
+        "jaxfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow",
+        "scikit-learn",
+    )  # fmt: skip
+    for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found

@@ -1,23 +1,11 @@
 """The benchmark runs, its peers compute the same, and its arithmetic is right. No test of speed."""
 
-import importlib
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def benchmark_module(monkeypatch):
-    """Imports a file of benchmarks/ by the name it has for a program started there."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    monkeypatch.setenv("PYTHONPATH", str(BENCHMARKS.parent))  # for the peers' own processes
-    return importlib.import_module
 
 
 def test_jaxfer_and_the_textbook_run_beside_each_other(benchmark_module, tmp_path, capfd):

@@ -1,19 +1,26 @@
 """The command line: presets, flags that win over them, errors in one sentence."""
 
 import dataclasses
+import math
 import re
 import signal
 from pathlib import Path
 
 import pytest
 
-from jaxfer.experiments.command_line import CommonOptions, main, parse
+from jaxfer.experiments.command_line import (
+    CommonOptions,
+    TrainingOptions,
+    check_at_least,
+    main,
+    parse,
+)
 from jaxfer.training.loop import Stopped
 from jaxfer.typing import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(CommonOptions):
+class Config(TrainingOptions):
     """An experiment's settings."""
 
     inner_rate: float = 0.1
@@ -79,6 +86,18 @@ def test_numbers_that_make_no_sense(flag, value):
         read(flag, value)
 
 
+def test_the_smallest_number_is_allowed_and_none_is_a_default():
+    check_at_least(TrainingOptions(devices=None, steps=1), devices=1, steps=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"), [("inner_rate", -1e-9, 0), ("inner_rate", math.nan, 0)]
+)
+def test_numbers_below(name, value, least):
+    with pytest.raises(UserError, match=f"--inner-rate is {value}; give at least {least}"):
+        check_at_least(Config(**{name: value}), **{name: least})
+
+
 def test_the_seeds():
     assert read("--seed", "3", "--runs", "2").seeds == (3, 4)
 
@@ -139,6 +158,24 @@ def test_an_interruption_at_once(capsys):
 
     assert run_main(run) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Question(CommonOptions):
+    """The settings of an experiment that does not train."""
+
+
+def test_without_training_there_is_nothing_to_resume(capsys):
+    def run(config):
+        raise KeyboardInterrupt
+
+    for flags, code in (([], 130), (["--resume"], 2), (["--steps", "3"], 2)):
+        with pytest.raises(SystemExit) as ended:
+            main(Question, run, args=flags)
+        assert ended.value.code == code
+    assert capsys.readouterr().err.startswith("Stopped.\n")
+    with pytest.raises(UserError, match="--seed is -1; give at least 0"):
+        parse(Question, ["--seed", "-1"])
 
 
 def test_an_unknown_flag(capsys):

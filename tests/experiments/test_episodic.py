@@ -12,7 +12,6 @@ import pytest
 from jaxfer.experiments.episodic import (
     SMOKE,
     EpisodicOptions,
-    check_at_least,
     check_options,
     compile_episodes,
     make_learner,
@@ -179,18 +178,6 @@ def test_every_episode_is_judged_once_and_in_order(chunk):
     np.testing.assert_allclose(found["sum"], np.array([[10.5], [20.5]]) + np.arange(7))
     assert found["square"].shape == (2, 7, 2)
     np.testing.assert_array_equal(found["square"][1, :, 1], np.arange(7) ** 2)
-
-
-def test_the_smallest_number_is_allowed_and_none_is_a_default():
-    check_at_least(EpisodicOptions(chunk=None, tasks=1), chunk=1, tasks=1)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "least"), [("outer_rate", -1e-9, 0), ("outer_rate", math.nan, 0)]
-)
-def test_numbers_below(name, value, least):
-    with pytest.raises(UserError, match=f"--outer-rate is {value}; give at least {least}"):
-        check_at_least(EpisodicOptions(**{name: value}), **{name: least})
 
 
 def test_options_that_a_method_needs():

@@ -117,3 +117,26 @@ def test_the_command_refuses_a_bad_folder_in_one_line(tmp_path, capsys):
     assert "has no config.json" in said.err
     with pytest.raises(UserError):
         main([str(tmp_path), "--debug"])
+
+
+def test_shifts_are_tabled_with_their_verdicts(write_run):
+    runs = []
+    for name, distance in (("photos", 1.97), ("digits", 1.68)):
+        folder = write_run(name, config={"source": name}, source=name)
+        test = {"p_value": 0.001, "mmd_squared": 0.77, "proxy_a_distance": distance}
+        summary = {"verdict": f"Strong shift of {name}.", "test": test, "seconds": 3.2}
+        (folder / "summary.json").write_text(json.dumps(summary | {"data": {"source": name}}))
+        runs.append(read_run(folder))
+    assert compare_runs(runs).splitlines() == [
+        "run     p-value  MMD squared  proxy A-distance  seconds  data",
+        "------  -------  -----------  ----------------  -------  ------",
+        "photos    0.001         0.77              1.97        3  photos",
+        "digits    0.001         0.77              1.68        3  digits",
+        "",
+        "photos: Strong shift of photos.",
+        "digits: Strong shift of digits.",
+        "",
+        "configuration  photos  digits",
+        "-------------  ------  ------",
+        "source         photos  digits",
+    ]

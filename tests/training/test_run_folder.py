@@ -52,6 +52,26 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["rate"] == 0.1
 
 
+def test_what_cannot_be_resumed_begins_anew_until_it_has_finished(tmp_path):
+    with open_run_folder(tmp_path, Config(), resumable=False):
+        pass
+    with open_run_folder(tmp_path, Config(rate=0.2), resumable=False) as folder:
+        assert json.loads((tmp_path / "config.json").read_text())["rate"] == 0.2
+        write_summary(folder, {})
+    with (
+        pytest.raises(UserError, match="already holds a run; give another --out"),
+        open_run_folder(tmp_path, Config(), resumable=False),
+    ):
+        pass
+    (tmp_path / "summary.json").unlink()
+    (tmp_path / "metrics.jsonl").touch()  # of an experiment that trains
+    with (
+        pytest.raises(UserError, match="already holds a run"),
+        open_run_folder(tmp_path, Config(), resumable=False),
+    ):
+        pass
+
+
 def test_resuming_with_the_same_configuration(tmp_path):
     with open_run_folder(tmp_path, Config()):
         pass

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxfer.experiments.command_line import CommonOptions, main
+from jaxfer.experiments.command_line import TrainingOptions, main
 from jaxfer.training.devices import compile_evaluation, configure_devices, replicate
 from jaxfer.training.loop import Schedule, fit
 from jaxfer.training.run_folder import hardware, open_run_folder, write_summary
@@ -20,7 +20,7 @@ TARGET = np.arange(3.0, dtype=np.float32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(CommonOptions):
+class Config(TrainingOptions):
     """The toy's settings."""
 
     rate: float = 0.05
