@@ -157,9 +157,9 @@ def _two_sample_test(
             values += (within - size * jnp.sum(side**2 * diagonal, axis=0)) / (size - 1)
     statistic, null = values[0], values[1:]
     # Divisions that differ from the observed one by rounding alone count as equal to it.
-    size = 1 / len(sources[0]) + 1 / len(targets[0])
+    scale = 1 / len(sources[0]) + 1 / len(targets[0])
     height = jnp.max(jnp.abs(aligned_kernel(plan, points, points)))
-    rounding = 64 * jnp.finfo(statistic.dtype).eps * height * size
+    rounding = 64 * jnp.finfo(statistic.dtype).eps * height * scale
     p_value = (1 + jnp.sum(null >= statistic - rounding)) / (1 + permutations)
     p_value = jnp.where(jnp.isnan(statistic), jnp.nan, p_value)
     return p_value, TwoSampleTest(statistic, null)
