@@ -297,7 +297,7 @@ def _value_and_gradient(
     plan: Plan, points: tuple[Array, ...], left: Array, right: Array, *, with_gradient: bool
 ) -> tuple[Array, list[Array]]:
     """The sum, and for each layer its gradient ``[n, d]``; none unless they are asked for."""
-    blocks = lax.optimization_barrier([_to_blocks(plan, z) for z in points])
+    blocks = _kept([_to_blocks(plan, z) for z in points])
     lefts, rights = _to_blocks(plan, left), _to_blocks(plan, right)
 
     def coefficients(one: Array, other: Array) -> Array:
@@ -311,7 +311,7 @@ def _value_and_gradient(
             k, slopes = _kernel_and_slopes(plan, here, there, same=same)
             weights = coefficients(one, other)
             # Computed once, for three products: XLA would fuse the powers into each of them.
-            k, slopes = lax.optimization_barrier((k, [weights * slope for slope in slopes]))
+            k, slopes = _kept((k, [weights * slope for slope in slopes]))
         else:
             k, slopes = _kernel(plan, here, there, same=same), []
         sums = jnp.sum(one * jnp.matmul(k, other, precision=plan.precision), axis=-1)
@@ -359,6 +359,11 @@ def _value_and_gradient(
         for kernel, z, parts in zip(plan.kernels, blocks, gathered, strict=False)
     ]
     return value, [_from_blocks(plan, gradient) for gradient in gradients]
+
+
+def _kept(arrays: Any) -> Any:
+    """The arrays, each computed once; one by one, since JAX 0.12 cannot transpose them together."""
+    return jax.tree.map(lax.optimization_barrier, arrays)
 
 
 def _half_of_the_blocks(plan: Plan, within: Callable, between: Callable) -> Any:
