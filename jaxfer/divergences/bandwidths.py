@@ -9,7 +9,7 @@ from jax import Array, lax
 
 from jaxfer.divergences.kernels import Kernel, named_kernel
 from jaxfer.divergences.pairs import Plan, make_plan, pair_counts, pair_sum
-from jaxfer.divergences.samples import Samples, is_concrete, two_samples
+from jaxfer.divergences.samples import Samples, is_concrete, sample_means, two_samples
 
 RULES = (
     "mean",
@@ -132,50 +132,71 @@ def rule_bandwidth(
     axis_name: str | None = None,
 ) -> Array:
     """The bandwidth of samples that have been checked; 1 where it would be 0."""
-    points = jnp.concatenate([samples.source, samples.target])
-    total = samples.source_count + samples.target_count
-    weights = jnp.concatenate(
-        [
-            samples.source_weights * samples.source_count,
-            samples.target_weights * samples.target_count,
-        ]
-    ) / jnp.where(total > 0, total, 1)
     if rule != "mean_with_gradient":
-        points, weights = lax.stop_gradient((points, weights))
+        samples = lax.stop_gradient(samples)
+    features = samples.source.shape[1]
     if rule == "features":
-        bandwidth = jnp.asarray(points.shape[1], points.dtype)
+        bandwidth = jnp.asarray(features, samples.source.dtype)
+        largest = jnp.zeros_like(bandwidth)
     elif rule.startswith("mean"):
-        bandwidth = _mean_distance(kernel, points, weights, samples, axis_name)
+        bandwidth, centre = _mean_distance(kernel, samples, axis_name)
         if rule == "mean_off_diagonal":
+            total = samples.source_count + samples.target_count
             bandwidth = bandwidth * total / jnp.maximum(total - 1, 1)
+        # Where all points are equal, the centre is each of them.
+        largest = jnp.max(jnp.abs(lax.stop_gradient(centre)), initial=0)
     else:
+        points, weights = _pooled(samples)
         bandwidth = _median(rule, kernel, points, weights, samples, key, axis_name)
-    seen = lax.stop_gradient(jnp.where(weights[:, None] > 0, points, 0))
-    unknown, largest = jnp.any(jnp.isnan(seen)), jnp.max(jnp.abs(seen), initial=0)
-    if axis_name is not None:
-        unknown, largest = lax.pmax((unknown, largest), axis_name)
+        seen = jnp.where(weights[:, None] > 0, points, 0)
+        unknown, largest = jnp.any(jnp.isnan(seen)), jnp.max(jnp.abs(seen), initial=0)
+        if axis_name is not None:
+            unknown, largest = lax.pmax((unknown, largest), axis_name)
+        bandwidth = jnp.where(unknown, jnp.nan, bandwidth)  # which sorting would pass over
     # Points that are equal differ by rounding, after any arithmetic with them.
-    rounding = 16 * jnp.finfo(points.dtype).eps * largest
-    features = points.shape[1]
+    rounding = 16 * jnp.finfo(samples.source.dtype).eps * largest
     least = {
         "squared_l2": features * rounding**2,
         "l2": features**0.5 * rounding,
         "l1": features * rounding,
     }
-    bandwidth = jnp.where(bandwidth <= least[kernel.unit], 1, bandwidth)
-    return jnp.where(unknown, jnp.nan, bandwidth)
+    return jnp.where(bandwidth <= least[kernel.unit], 1, bandwidth)
 
 
-def _mean_distance(
-    kernel: Kernel, points: Array, weights: Array, samples: Samples, axis_name: str | None
-) -> Array:
+def _shares(samples: Samples) -> tuple[Array, Array]:
+    """How much of the points each side has, by the number of those that are present."""
+    total = samples.source_count + samples.target_count
+    total = jnp.where(total > 0, total, 1)
+    return samples.source_count / total, samples.target_count / total
+
+
+def _pooled(samples: Samples) -> tuple[Array, Array]:
+    """All points ``[n + m, d]``, and weights that sum to 1."""
+    points = jnp.concatenate([samples.source, samples.target])
+    of_source, of_target = _shares(samples)
+    weights = [samples.source_weights * of_source, samples.target_weights * of_target]
+    return points, jnp.concatenate(weights)
+
+
+def _mean_distance(kernel: Kernel, samples: Samples, axis_name: str | None) -> tuple[Array, Array]:
+    """The mean of the distance over all pairs, and the mean of the points ``[d]``."""
     psum = functools.partial(lax.psum, axis_name=axis_name) if axis_name else lambda x: x
-    centre = psum(weights @ points)
+    of_source, of_target = _shares(samples)
+    source_mean, target_mean = sample_means(samples, axis_name)
+    centre = of_source * source_mean + of_target * target_mean
     if kernel.unit == "squared_l2":
-        return 2 * psum(jnp.sum(weights * jnp.sum((points - centre) ** 2, axis=1)))
+        spread_of_source, spread_of_target = (
+            jnp.sum(weights * jnp.sum((side - centre) ** 2, axis=1))
+            for side, weights in (
+                (samples.source, samples.source_weights),
+                (samples.target, samples.target_weights),
+            )
+        )
+        return 2 * psum(of_source * spread_of_source + of_target * spread_of_target), centre
     distances = _plan_of_distances(kernel, samples, axis_name)
+    points, weights = _pooled(samples)
     column = weights[:, None]
-    return pair_sum(distances, (points - lax.stop_gradient(centre),), column, column)
+    return pair_sum(distances, (points - lax.stop_gradient(centre),), column, column), centre
 
 
 def _median(

@@ -19,7 +19,7 @@ from jax import Array, lax
 from jaxfer.divergences.bandwidths import rule_bandwidth
 from jaxfer.divergences.kernels import Kernel, LinearKernel
 from jaxfer.divergences.pairs import Plan, aligned_kernel, make_plan, pair_sum
-from jaxfer.divergences.samples import Samples
+from jaxfer.divergences.samples import Samples, sample_means
 
 ESTIMATORS = ("biased", "unbiased", "unbiased_shifted", "linear", "block")
 
@@ -107,10 +107,8 @@ def scaled_layers(
     ):
         source, target = samples.source, samples.target
         if kernel.pairing != "inner":
-            centre = samples.source_weights @ source + samples.target_weights @ target
-            if settings.axis_name is not None:
-                centre = lax.psum(centre, settings.axis_name)
-            centre = lax.stop_gradient(centre / 2)
+            source_mean, target_mean = sample_means(samples, settings.axis_name)
+            centre = lax.stop_gradient((source_mean + target_mean) / 2)
             source, target = source - centre, target - centre
         if rule is not None and not isinstance(kernel, LinearKernel):
             bandwidth = rule_bandwidth(rule, kernel, samples, axis_name=settings.axis_name)

@@ -126,6 +126,16 @@ def one_sample(
     return Sample(array, normalised, count)
 
 
+def sample_means(samples: Samples, axis_name: str | None = None) -> tuple[Array, Array]:
+    """The weighted means ``[d]`` of source and target; over all devices with an axis name."""
+    highest = jax.lax.Precision.HIGHEST
+    means = (
+        jnp.matmul(samples.source_weights, samples.source, precision=highest),
+        jnp.matmul(samples.target_weights, samples.target, precision=highest),
+    )
+    return means if axis_name is None else jax.lax.psum(means, axis_name)
+
+
 def floating(name: str, array: Any) -> Array:
     """An array of at least float32 that holds neither NaN nor infinity, as far as can be seen."""
     try:
