@@ -10,6 +10,7 @@ from jaxfer.adapters.feature_maps import (
     random_multilinear_map,
 )
 from jaxfer.adapters.gradient_reversal import reverse_gradient
+from jaxfer.adapters.masks import Mask, by_path, merge, partition
 from jaxfer.adapters.strength_schedules import (
     constant_strength,
     dann_strength,
@@ -20,14 +21,18 @@ __all__ = [
     "DomainOutputs",
     "DomainStates",
     "FeatureMap",
+    "Mask",
     "apply_to_domains",
+    "by_path",
     "constant_strength",
     "dann_strength",
     "linear_feature_map",
     "linear_strength",
     "low_rank_feature_map",
+    "merge",
     "multilinear_map",
     "network_feature_map",
+    "partition",
     "random_multilinear_map",
     "reverse_gradient",
 ]

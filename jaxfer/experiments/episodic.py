@@ -10,6 +10,7 @@ import optax
 import tyro
 
 from jaxfer import meta
+from jaxfer.adapters import Mask
 from jaxfer.experiments.command_line import TrainingOptions, check_at_least
 from jaxfer.training.devices import Devices, Step, compile_evaluation
 from jaxfer.training.state import TrainState
@@ -140,7 +141,7 @@ def make_learner(
     rate: float,
     steps: int,
     query_loss_fn: meta.LossFn | None = None,
-    per_step: meta.Mask = None,
+    per_step: Mask = None,
 ) -> meta.Learner:
     """The method that ``--method`` names.
 

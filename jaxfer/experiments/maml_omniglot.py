@@ -29,6 +29,7 @@ import optax
 import tyro
 
 from jaxfer import meta
+from jaxfer.adapters import by_path
 from jaxfer.data import (
     ClassSplit,
     alphabet_split,
@@ -275,7 +276,7 @@ def run(config: Config) -> dict[str, Any]:
             config,
             steps=steps,
             rate=INNER_RATES.get(config.method, INNER_RATE),
-            per_step=meta.by_path("norm"),
+            per_step=by_path("norm"),
             **make_losses(config, network),
         )
         for steps in (config.inner_steps, test_steps)

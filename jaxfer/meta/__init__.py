@@ -6,7 +6,6 @@ from jaxfer.meta.imaml import imaml
 from jaxfer.meta.learner import Learner, MetaGradient, mean_over_tasks
 from jaxfer.meta.maml import anil, boil, fomaml, learner_from, maml, record_statistics
 from jaxfer.meta.maml_plus_plus import maml_plus_plus, multi_step_weights
-from jaxfer.meta.masks import Mask, by_path, merge, partition
 from jaxfer.meta.meta_sgd import meta_sgd
 from jaxfer.meta.reptile import reptile
 from jaxfer.meta.rules import learned_rates, learned_step_rates
@@ -16,12 +15,10 @@ __all__ = [
     "Adapted",
     "Learner",
     "LossFn",
-    "Mask",
     "MetaGradient",
     "adapt",
     "anil",
     "boil",
-    "by_path",
     "cavia",
     "fomaml",
     "imaml",
@@ -31,10 +28,8 @@ __all__ = [
     "maml",
     "maml_plus_plus",
     "mean_over_tasks",
-    "merge",
     "meta_sgd",
     "multi_step_weights",
-    "partition",
     "record_statistics",
     "reptile",
 ]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from jaxfer.meta.masks import Mask, merge, partition
+from jaxfer.adapters.masks import Mask, merge, partition
 from jaxfer.typing import Key, PyTree
 
 LossFn: TypeAlias = Callable[

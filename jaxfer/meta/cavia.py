@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxfer.adapters.masks import by_path, merge, partition
 from jaxfer.meta.adapt import Adapted, LossFn, adapt
 from jaxfer.meta.learner import Learner
 from jaxfer.meta.maml import learner_from, record_statistics
-from jaxfer.meta.masks import by_path, merge, partition
 from jaxfer.typing import Key, PyTree
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import optax
 
+from jaxfer.adapters.masks import Mask, by_path
 from jaxfer.meta.adapt import Adapted, Gradient, LossFn, adapt
 from jaxfer.meta.learner import Learner, MetaGradient
-from jaxfer.meta.masks import Mask, by_path
 from jaxfer.typing import Key, PyTree, Task
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxfer.adapters.masks import Mask, merge, partition
 from jaxfer.meta.adapt import Adapted, AdaptInfo, LossFn, adapt
 from jaxfer.meta.learner import Learner, MetaGradient
 from jaxfer.meta.maml import record_statistics
-from jaxfer.meta.masks import Mask, merge, partition
 from jaxfer.meta.rules import learned_rates
 from jaxfer.typing import Key, PyTree, Task
 

@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxfer.meta import adapt, by_path
+from jaxfer.adapters import by_path
+from jaxfer.meta import adapt
 
 from .references import (
     assert_trees_close,

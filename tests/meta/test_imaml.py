@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxfer.meta import adapt, by_path, imaml
+from jaxfer.adapters import by_path
+from jaxfer.meta import adapt, imaml
 from jaxfer.typing import Task
 
 from .references import (

@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxfer.meta import Adapted, anil, boil, by_path, fomaml, learner_from, maml, record_statistics
+from jaxfer.adapters import by_path
+from jaxfer.meta import Adapted, anil, boil, fomaml, learner_from, maml, record_statistics
 from jaxfer.typing import Task
 
 from .references import (

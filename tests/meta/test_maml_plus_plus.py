@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxfer.meta import by_path, maml, maml_plus_plus, multi_step_weights
+from jaxfer.adapters import by_path
+from jaxfer.meta import maml, maml_plus_plus, multi_step_weights
 from jaxfer.typing import Task
 
 from .references import (

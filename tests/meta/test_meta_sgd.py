@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxfer.meta import by_path, meta_sgd
+from jaxfer.adapters import by_path
+from jaxfer.meta import meta_sgd
 
 from .references import (
     assert_meta_gradient,

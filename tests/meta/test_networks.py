@@ -7,7 +7,8 @@ import optax
 import pytest
 from flax import linen
 
-from jaxfer.meta import anil, boil, by_path, cavia, imaml, maml, maml_plus_plus, meta_sgd
+from jaxfer.adapters import by_path
+from jaxfer.meta import anil, boil, cavia, imaml, maml, maml_plus_plus, meta_sgd
 from jaxfer.models import Conv4, from_linen, from_nnx
 from jaxfer.typing import LabelledBatch, Task
 

@@ -5,7 +5,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxfer.meta import by_path, reptile
+from jaxfer.adapters import by_path
+from jaxfer.meta import reptile
 from jaxfer.typing import Task
 
 from .references import assert_trees_close, descend, full_rates, make_loss, make_params, make_task

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxfer.meta import by_path, merge, partition
+from jaxfer.adapters import by_path, merge, partition
 
 
 class Layer(NamedTuple):
