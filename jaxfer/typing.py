@@ -53,6 +53,26 @@ class Task(NamedTuple):
     query: PyTree
 
 
+class DomainBatch(NamedTuple):
+    """What an adaptation method sees in one step.
+
+    Attributes:
+      source: labelled examples, ``x`` ``[n, ...]`` and ``y`` ``[n]``.
+      target: unlabelled examples ``[m, ...]``, any pytree of the structure of ``source.x``.
+      labelled_target: the few target examples whose labels are known; ``None`` for none.
+      target_index: ``[m]`` int32, which examples of the target set these are, for methods that
+        remember something about each; ``None`` where no method does.
+
+    >>> DomainBatch(LabelledBatch([[0.0]], [1]), target=[[2.0]]).labelled_target is None
+    True
+    """
+
+    source: LabelledBatch
+    target: PyTree
+    labelled_target: LabelledBatch | None = None
+    target_index: jax.Array | None = None
+
+
 class Classification(NamedTuple):
     """What a classifier returns.
 
