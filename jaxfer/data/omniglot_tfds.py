@@ -1,10 +1,9 @@
 """Omniglot as TensorFlow Datasets has prepared it, read without TensorFlow."""
 
-import contextlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxfer.data import prepared_tfds
 from jaxfer.data.characters import Drawings
 from jaxfer.data.omniglot_drawings import (
     BACKGROUND_CHARACTERS,
@@ -12,6 +11,7 @@ from jaxfer.data.omniglot_drawings import (
     Entry,
     collect,
 )
+from jaxfer.data.prepared_tfds import find_prepared, read_records
 from jaxfer.typing import UserError
 
 # TFDS numbers the alphabets of both halves by name, but a prepared folder may have lost the names.
@@ -36,10 +36,7 @@ def find_tfds(folder: Path) -> Path | None:
     >>> find_tfds(Path(tempfile.mkdtemp())) is None
     True
     """
-    for place in (folder / "tfds", folder):
-        if any(place.glob("omniglot/*/dataset_info.json")):
-            return place
-    return None
+    return find_prepared(folder, "omniglot")
 
 
 def read_tfds(folder: Path) -> tuple[Drawings, Drawings]:
@@ -70,10 +67,7 @@ def how_to_prepare(folder: Path) -> str:
     >>> "tfds.data_source('omniglot', data_dir='/data')" in how_to_prepare(Path("/data"))
     True
     """
-    return (
-        'prepare it once, which needs TensorFlow: pip install tensorflow, then python -c "import '
-        f"tensorflow_datasets as tfds; tfds.data_source('omniglot', data_dir='{folder}')\""
-    )
+    return prepared_tfds.how_to_prepare(folder, "omniglot")
 
 
 def _read_split(folder: Path, split: str, characters: int) -> Drawings:
@@ -86,47 +80,13 @@ def _read_split(folder: Path, split: str, characters: int) -> Drawings:
 
 
 def _entries(folder: Path, split: str) -> Iterator[Entry]:
-    import tensorflow_datasets as tfds  # not at the top: it takes a while
-
-    try:
-        with _quiet_absl():
-            records = tfds.data_source(
-                "omniglot",
-                split=split,
-                data_dir=str(folder),
-                # The PNGs go through the same decoder as those of the zips.
-                decoders={"image": tfds.decode.SkipDecoding()},
-                download=False,
-            )
-    except Exception as error:  # TFDS raises all kinds
-        raise UserError(
-            f"{folder}: TFDS cannot open its Omniglot ({_first_line(error)}); "
-            f"delete its omniglot folder and {how_to_prepare(folder)}."
-        ) from error
-    try:
-        # All at once takes half the time of one by one.
-        for index, record in enumerate(records.__getitems__(range(len(records)))):
+    for index, record in enumerate(read_records(folder, "omniglot", split, title="Omniglot")):
+        try:
             number = int(record["alphabet_char_id"]) + 1
             alphabet = ALPHABETS[int(record["alphabet"])]
             yield Entry(alphabet, number, f"record {index}", record["image"])
-    except Exception as error:
-        raise UserError(
-            f"{folder}, split {split}: is truncated or damaged ({_first_line(error)}); "
-            f"delete its omniglot folder and {how_to_prepare(folder)}."
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(".")
-
-
-@contextlib.contextmanager
-def _quiet_absl() -> Iterator[None]:
-    """TFDS warns of things that do not matter here."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+        except (KeyError, IndexError, TypeError) as error:
+            raise UserError(
+                f"{folder}, split {split}: is truncated or damaged ({type(error).__name__}: "
+                f"{error}); delete its omniglot folder and {how_to_prepare(folder)}."
+            ) from error
