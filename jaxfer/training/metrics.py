@@ -85,8 +85,10 @@ class MetricsWriter:
             }
             for name, value in values.items():
                 number = _shortest(np.asarray(value)[run])
-                line[name] = number if math.isfinite(number) else None
-                board.add_scalar(f"{split}/{name}", number, step)
+                finite = math.isfinite(number)
+                line[name] = number if finite else None
+                if finite:
+                    board.add_scalar(f"{split}/{name}", number, step)
             self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
 

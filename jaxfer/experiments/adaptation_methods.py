@@ -1,0 +1,189 @@
+"""What experiments on domain adaptation share: their flags, and the methods by name."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Annotated, NamedTuple
+
+import optax
+import tyro
+
+from jaxfer import adaptation
+from jaxfer.adaptation import Classifier, Method
+from jaxfer.adapters import FeatureMap, constant_strength, dann_strength, network_feature_map
+from jaxfer.adapters.strength_schedules import Schedule
+from jaxfer.experiments.command_line import TrainingOptions, check_at_least
+from jaxfer.typing import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdaptationOptions(TrainingOptions):
+    """The flags of every experiment that adapts from a source to a target.
+
+    >>> AdaptationOptions(methods=("dann", "cdan+e")).validator
+    'information_maximization'
+    """
+
+    methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = (
+        "dann",
+        "cdan+e",
+        "dan",
+    )
+    """Which methods to train, one after the other; source-only always comes first, and training on
+    the target's labels last, as the bounds between which they stand."""
+
+    runs: Annotated[int, tyro.conf.arg(metavar="N")] = 3
+    """How many runs of each method to train side by side, with seeds SEED, SEED + 1, ...; results
+    are given with their mean and spread."""
+
+    batch: Annotated[int, tyro.conf.arg(metavar="N")] = 64
+    """Examples of each domain in a step."""
+
+    rate: Annotated[float, tyro.conf.arg(metavar="RATE")] = 1e-3
+    """Learning rate of Adam; it falls to a hundredth along a cosine over --steps."""
+
+    strength: Annotated[float, tyro.conf.arg(metavar="STRENGTH")] = 1.0
+    """Factor of what a method adds to the supervised loss, on top of the method's own weight."""
+
+    adversary: Annotated[int, tyro.conf.arg(metavar="N")] = 256
+    """Hidden units of each of the two layers of an adversary."""
+
+    target_labels: Annotated[int, tyro.conf.arg(metavar="K")] = 0
+    """How many target examples of each class have labels; their loss is added to the source's."""
+
+    validator: Annotated[str, tyro.conf.arg(metavar="NAME")] = "information_maximization"
+    """What picks the step that is reported, without target labels: source_accuracy, entropy,
+    information_maximization, neighbourhood_density or mmd."""
+
+    validate_every: Annotated[int, tyro.conf.arg(metavar="N")] = 100
+    """Steps between validations."""
+
+    checkpoint_every: Annotated[int, tyro.conf.arg(metavar="N")] = 500
+    """Steps between checkpoints."""
+
+
+SMOKE = {
+    "steps": 4,
+    "runs": 2,
+    "batch": 8,
+    "methods": ("dann",),
+    "validate_every": 2,
+    "checkpoint_every": 2,
+}
+"""What --smoke sets."""
+
+
+class Recipe(NamedTuple):
+    """What a method is made of.
+
+    Attributes:
+      classifier: the network.
+      features, classes: how many it has.
+      steps: of the whole training.
+      strength: factor of what the method adds.
+      hidden: units of the layers of an adversary.
+      axis_name: the mapped axis over which batches are spread.
+
+    >>> Recipe(None, features=500, classes=10, steps=1000).strength
+    1.0
+    """
+
+    classifier: Classifier
+    features: int
+    classes: int
+    steps: int
+    strength: float = 1.0
+    hidden: tuple[int, ...] = (256, 256)
+    axis_name: str | None = None
+
+    def rising(self, end: float = 1.0) -> Schedule:
+        """DANN's schedule up to a weight."""
+        return dann_strength(self.steps, end=end * self.strength)
+
+    def constant(self, weight: float = 1.0) -> Schedule:
+        """The same weight at every step."""
+        return constant_strength(weight * self.strength)
+
+    def critic(self, inputs: int | None = None) -> FeatureMap:
+        """An adversary with one output."""
+        return network_feature_map(inputs or self.features, 1, hidden=self.hidden)
+
+
+def _cdan(recipe: Recipe, entropy_weights: bool) -> Method:
+    inputs = recipe.features * recipe.classes
+    random = 1024 if inputs > 4096 else None
+    return adaptation.cdan(
+        recipe.classifier,
+        adversary=recipe.critic(random or inputs),
+        strength=recipe.rising(),
+        entropy_weights=entropy_weights,
+        random_dimension=random,
+    )
+
+
+METHODS: Mapping[str, Callable[[Recipe], Method]] = {
+    "source-only": lambda recipe: adaptation.source_only(recipe.classifier),
+    "dan": lambda recipe: adaptation.dan(
+        recipe.classifier, strength=recipe.rising(), axis_name=recipe.axis_name
+    ),
+    "dann": lambda recipe: adaptation.dann(
+        recipe.classifier, adversary=recipe.critic(), strength=recipe.rising()
+    ),
+    "cdan": lambda recipe: _cdan(recipe, False),
+    "cdan+e": lambda recipe: _cdan(recipe, True),
+    "mcd": lambda recipe: adaptation.mcd(recipe.classifier),
+}
+"""Every method by the name that ``--methods`` takes."""
+
+
+def make_method(name: str, recipe: Recipe) -> Method:
+    """The method of a name.
+
+    Args:
+      name: a key of `METHODS`.
+      recipe: what it is made of.
+
+    Returns:
+      The method.
+
+    Raises:
+      UserError: for another name.
+
+    >>> make_method("danm", None)
+    Traceback (most recent call last):
+        ...
+    jaxfer.typing.UserError: There is no method 'danm'; the methods are: source-only, dan, dann, ...
+    """
+    if name not in METHODS:
+        raise UserError(f"There is no method {name!r}; the methods are: {', '.join(METHODS)}.")
+    return METHODS[name](recipe)
+
+
+def make_optimiser(config: AdaptationOptions) -> optax.GradientTransformation:
+    """Adam, its rate along a cosine.
+
+    >>> make_optimiser(AdaptationOptions()).update is not None
+    True
+    """
+    return optax.adam(optax.cosine_decay_schedule(config.rate, config.steps, alpha=0.01))
+
+
+def check_options(config: AdaptationOptions) -> None:
+    """Checks the numbers and names that all these experiments have in common.
+
+    Args:
+      config: the settings.
+
+    Raises:
+      UserError: if one makes no sense.
+
+    >>> check_options(AdaptationOptions())
+    """
+    check_at_least(
+        config, batch=1, adversary=1, validate_every=1, checkpoint_every=1, rate=0, strength=0,
+        target_labels=0,
+    )  # fmt: skip
+    for name in config.methods:
+        if name not in METHODS:
+            make_method(name, None)  # type: ignore[arg-type]
+    if not config.methods:
+        raise UserError(f"--methods is empty; give some of {', '.join(METHODS)}.")

@@ -1,0 +1,417 @@
+"""Training and judging several adaptation methods on one shift, side by side."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxfer import adaptation, evaluation
+from jaxfer.adaptation import Classifier, Method
+from jaxfer.data import Domain
+from jaxfer.experiments.adaptation_methods import (
+    AdaptationOptions,
+    Recipe,
+    make_method,
+    make_optimiser,
+)
+from jaxfer.report import format_estimate, table
+from jaxfer.training.devices import (
+    Devices,
+    Step,
+    compile_evaluation,
+    configure_devices,
+    replicate,
+)
+from jaxfer.training.loop import Schedule, fit
+from jaxfer.training.metrics import read_metrics
+from jaxfer.training.run_folder import hardware, open_run_folder, versions, write_summary
+from jaxfer.training.state import TrainState, init_train_state
+from jaxfer.typing import DomainBatch, Key, LabelledBatch, Metrics, PyTree, UserError
+
+VALIDATORS = (
+    "source_accuracy", "entropy", "information_maximization", "neighbourhood_density", "mmd",
+)  # fmt: skip
+Prepare: TypeAlias = Callable[[PyTree, Key | None], PyTree]
+SOURCE_ONLY, ON_TARGET = "source-only", "on-target"
+HELD_OUT = 1000  # examples of each training set that validate, at most a fifth of it
+CHUNK = 256  # examples that are judged at once
+
+
+class Arrays(NamedTuple):
+    """What lies on every device.
+
+    Attributes:
+      source: labelled examples to train on.
+      target: examples to train on, without labels.
+      labelled_target: the few with labels, if there are any.
+      source_validation: labelled examples that are not trained on.
+      target_validation: target examples that are not trained on, without labels.
+      target_test: the test, if its labels are known.
+    """
+
+    source: LabelledBatch
+    target: PyTree
+    labelled_target: LabelledBatch | None
+    source_validation: LabelledBatch
+    target_validation: PyTree
+    target_test: LabelledBatch | None
+
+
+class Outcome(NamedTuple):
+    """What came of one method.
+
+    Attributes:
+      steps: ``[t]``, when it was validated.
+      metrics: ``[t, runs]`` by name; ``target_accuracy`` among them where labels are known, and the
+        score of every validator.
+      picked: parameters and state ``[runs, ...]`` that the validator picked.
+      last: those of the last step.
+      seconds: how long it trained.
+    """
+
+    steps: np.ndarray
+    metrics: Mapping[str, np.ndarray]
+    picked: tuple[PyTree, PyTree]
+    last: tuple[PyTree, PyTree]
+    seconds: float
+
+
+def make_arrays(source: Domain, target: Domain, *, target_labels: int, seed: int) -> Arrays:
+    """Holds examples out for validation, and keeps labels of the target where they are allowed."""
+    order = np.random.default_rng(seed)
+
+    def held_out(domain: Domain) -> tuple[np.ndarray, np.ndarray]:
+        shuffled = order.permutation(len(domain.train.x))
+        count = min(HELD_OUT, max(1, len(shuffled) // 5))
+        return shuffled[count:], shuffled[:count]
+
+    source_train, source_validation = held_out(source)
+    target_train, target_validation = held_out(target)
+    x, y = source.train
+    if y is None:
+        raise UserError(f"{source.name} has no labels, and a source needs them.")
+    labelled = None
+    if target_labels:
+        if target.train.y is None:
+            raise UserError(
+                f"--target-labels is {target_labels}, but {target.name} has no labels at all."
+            )
+        few = np.concatenate(
+            [
+                target_train[target.train.y[target_train] == label][:target_labels]
+                for label in range(len(target.classes))
+            ]
+        )
+        labelled = LabelledBatch(target.train.x[few], target.train.y[few])
+    test = None if target.test.y is None else LabelledBatch(*target.test)
+    return jax.tree.map(
+        jnp.asarray,
+        Arrays(
+            source=LabelledBatch(x[source_train], y[source_train]),
+            target=target.train.x[target_train],
+            labelled_target=labelled,
+            source_validation=LabelledBatch(x[source_validation], y[source_validation]),
+            target_validation=target.train.x[target_validation],
+            target_test=test,
+        ),
+    )
+
+
+def trained_on_target(arrays: Arrays, target: Domain) -> Arrays:
+    """The same test for a network that learns from the target's labels: the bound from above."""
+    count = len(arrays.target_validation)
+    x, y = (jnp.asarray(part) for part in target.train)
+    return arrays._replace(
+        source=LabelledBatch(x[count:], y[count:]),
+        labelled_target=None,
+        source_validation=LabelledBatch(x[:count], y[:count]),
+    )
+
+
+def make_step(
+    config: AdaptationOptions,
+    method: Method,
+    optimiser: optax.GradientTransformation,
+    prepare: Prepare,
+    devices: Devices,
+) -> Step:
+    """One step of one run: a batch of each domain by index, and every player's turn."""
+    share = config.batch // len(devices)
+
+    def step(run: TrainState, arrays: Arrays) -> tuple[TrainState, Metrics]:
+        keys = jax.random.split(jax.random.fold_in(run.key, run.step), 5)
+
+        def draw(key: Key, x: PyTree) -> tuple[PyTree, jax.Array]:
+            """This device's share of a batch, drawn for all devices."""
+            index_key, prepare_key = jax.random.split(key)
+            total = len(jax.tree.leaves(x)[0])
+            indices = jax.random.randint(index_key, (config.batch,), 0, total)
+            place = jax.lax.axis_index("batch")
+            indices = jax.lax.dynamic_slice_in_dim(indices, place * share, share)
+            prepare_key = jax.random.fold_in(prepare_key, place)
+            return prepare(jax.tree.map(lambda leaf: leaf[indices], x), prepare_key), indices
+
+        source, source_indices = draw(keys[0], arrays.source.x)
+        target, target_indices = draw(keys[1], arrays.target)
+        labelled = None
+        if arrays.labelled_target is not None:
+            x, indices = draw(keys[2], arrays.labelled_target.x)
+            labelled = LabelledBatch(x, arrays.labelled_target.y[indices])
+        updated = adaptation.update(
+            method,
+            optimiser,
+            run.params,
+            run.state,
+            run.opt_state,
+            DomainBatch(
+                LabelledBatch(source, arrays.source.y[source_indices]),
+                target,
+                labelled,
+                target_indices,
+            ),
+            step=run.step,
+            key=keys[3],
+            axis_name="batch",
+        )
+        return run._replace(
+            params=updated.params, state=updated.state, opt_state=updated.opt_state
+        ), updated.metrics
+
+    return step
+
+
+class Shift(NamedTuple):
+    """From where to where, by which network.
+
+    Attributes:
+      source, target: the domains.
+      classifier: the network, of so many ``features``.
+      prepare: ``prepare(x, key) -> x``, from what is stored to what the network takes, with random
+        changes where there is a key.
+    """
+
+    source: Domain
+    target: Domain
+    classifier: Classifier
+    features: int
+    prepare: Prepare
+
+
+class Judged(NamedTuple):
+    """One run that is put to a test, and what the source-only network says of the target."""
+
+    params: PyTree
+    state: PyTree
+    source_only_logits: jax.Array | None
+
+
+def make_predict(method: Method, prepare: Prepare) -> Callable[[PyTree, PyTree, PyTree], Any]:
+    """Features and logits of many examples, some at a time."""
+
+    def predict(params: PyTree, state: PyTree, x: PyTree) -> Any:
+        def one(example: PyTree) -> Any:
+            batch = jax.tree.map(lambda leaf: leaf[None], example)
+            output = method.predict(params, state, prepare(batch, None))
+            return jax.tree.map(lambda leaf: leaf[0], output)
+
+        return jax.lax.map(one, x, batch_size=CHUNK)
+
+    return predict
+
+
+def make_judge(predict: Callable[..., Any]) -> Callable[[Judged, Arrays], Metrics]:
+    """Every validator's score, without a target label; and apart from that the accuracies."""
+
+    def judge(judged: Judged, arrays: Arrays) -> Metrics:
+        source, target = (
+            predict(judged.params, judged.state, x)
+            for x in (arrays.source_validation.x, arrays.target_validation)
+        )
+        labels = arrays.source_validation.y
+        scores = {
+            "source_accuracy": evaluation.source_accuracy(source.logits, labels),
+            "entropy": evaluation.entropy_score(target.logits),
+            "information_maximization": evaluation.information_maximization_score(target.logits),
+            "neighbourhood_density": evaluation.soft_neighbourhood_density(target.logits),
+            "mmd": evaluation.mmd_score(source.features, target.features),
+        }
+        if judged.source_only_logits is not None:
+            rejected, _ = evaluation.reject_collapsed(target.logits, judged.source_only_logits)
+            scores["rejected"] = rejected.astype(jnp.float32)
+        if arrays.target_test is not None:
+            x, y = arrays.target_test
+            logits = predict(judged.params, judged.state, x).logits
+            scores["target_accuracy"] = evaluation.accuracy(logits, y)
+        return scores
+
+    return judge
+
+
+def train(
+    config: AdaptationOptions,
+    name: str,
+    shift: Shift,
+    arrays: Arrays,
+    *,
+    path: Path,
+    devices: Devices,
+    source_only_logits: jax.Array | None,
+) -> Outcome:
+    """Trains one method with all its seeds, and remembers what the validator picks."""
+    recipe = Recipe(
+        shift.classifier, shift.features, len(shift.source.classes), config.steps, config.strength,
+        2 * (config.adversary,), "batch" if len(devices) > 1 else None,
+    )  # fmt: skip
+    prepare = shift.prepare
+    method = make_method(SOURCE_ONLY if name == ON_TARGET else name, recipe)
+    optimiser = make_optimiser(config)
+    start = init_train_state(
+        method.init,
+        optax.GradientTransformation(
+            lambda params: adaptation.init_optimiser(method, optimiser, params), optimiser.update
+        ),
+        seeds=config.seeds,
+    )
+    on_devices = replicate(arrays, devices)
+    judge = compile_evaluation(make_judge(make_predict(method, prepare)), devices=devices)
+
+    def validate(run: TrainState) -> Metrics:
+        seen = judge(Judged(run.params, run.state, source_only_logits), on_devices)
+        rejected = seen.get("rejected", jnp.zeros(())) > 0
+        score = seen[config.validator] if name != ON_TARGET else seen["source_accuracy"]
+        return {**seen, "score": jnp.where(rejected, jnp.nan, score)}
+
+    with open_run_folder(
+        path, {**vars(config), "method": name}, resume=(path / "config.json").exists(),
+        may_differ=("methods", "out", "validator"),
+    ) as folder:  # fmt: skip
+        fitted = fit(
+            make_step(config, method, optimiser, prepare, devices),
+            start,
+            on_devices,
+            folder=folder,
+            schedule=Schedule(
+                steps=config.steps,
+                steps_per_dispatch=min(25, config.validate_every, config.checkpoint_every),
+                validate_every=config.validate_every,
+                checkpoint_every=config.checkpoint_every,
+            ),
+            seeds=config.seeds,
+            tasks_per_step=2 * config.batch,
+            unit="examples",
+            devices=devices,
+            validate=validate,
+            score="score",
+        )
+    best = fitted.train_state.best
+    last = (fitted.train_state.params, fitted.train_state.state)
+    steps, metrics = curves(path, len(config.seeds))
+    return Outcome(steps, metrics, (best.params, best.state), last, fitted.seconds)
+
+
+def curves(path: Path, runs: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What validation saw, ``[t]`` and ``[t, runs]`` by name; NaN where a run had died."""
+    rows = [row for row in read_metrics(path) if row["split"] == "validation"]
+    steps = np.unique([row["step"] for row in rows])
+    names = {name for row in rows for name in row} - {"step", "seconds", "split", "run"}
+    found = {name: np.full((len(steps), runs), np.nan) for name in names}
+    for row in rows:
+        for name in names & row.keys():
+            found[name][np.searchsorted(steps, row["step"]), row["run"]] = row[name]
+    return steps, found
+
+
+def picks(outcome: Outcome, validator: str, source_only: Outcome) -> np.ndarray:
+    """The target accuracy ``[runs]`` at the step that a validator picks, or of source-only."""
+    rejected = outcome.metrics.get("rejected")
+    choice = evaluation.choose(
+        outcome.metrics[validator].T, rejected=None if rejected is None else rejected.T > 0
+    )
+    accuracy = outcome.metrics["target_accuracy"].T
+    return np.asarray(
+        evaluation.chosen(choice, accuracy, source_only.metrics["target_accuracy"][-1])
+    )
+
+
+def in_order(methods: Sequence[str], with_bound: bool) -> list[str]:
+    """Source-only first, then what was asked for, then training on the target."""
+    middle = [name for name in dict.fromkeys(methods) if name != SOURCE_ONLY]
+    return [SOURCE_ONLY, *middle, *([ON_TARGET] if with_bound else [])]
+
+
+def compare(config: AdaptationOptions, shift: Shift) -> dict[str, Any]:
+    """Trains every method on a shift, and says and draws how they stand beside each other.
+
+    Args:
+      config: the settings.
+      shift: from where to where.
+
+    Returns:
+      What ``summary.json`` holds.
+
+    Raises:
+      UserError: a setting, a file or the run folder is not as it must be.
+    """
+    devices = configure_devices(
+        config.devices or 1, divides=config.batch, multihost=config.multihost,
+        deterministic=config.deterministic,
+    )  # fmt: skip
+    for domain in (shift.source, shift.target):
+        print(domain.origin)
+    arrays = make_arrays(
+        shift.source, shift.target, target_labels=config.target_labels, seed=config.seed
+    )
+    labelled = arrays.target_test is not None
+    outcomes: dict[str, Outcome] = {}
+    out = config.out or Path("runs/adaptation")
+    may_differ = ("methods", "validator")
+    with open_run_folder(out, config, resume=config.resume, may_differ=may_differ) as folder:
+        logits = None
+        for name in in_order(config.methods, labelled):
+            seen = trained_on_target(arrays, shift.target) if name == ON_TARGET else arrays
+            print(f"{name}:")
+            outcomes[name] = train(
+                config, name, shift, seen, path=out / name, devices=devices,
+                source_only_logits=None if name == ON_TARGET else logits,
+            )  # fmt: skip
+            if name == SOURCE_ONLY:
+                logits = _logits(shift, outcomes[name].last, arrays.target_validation, devices)
+        rows = [
+            (
+                name,
+                *(
+                    _percent(accuracy)
+                    for accuracy in (
+                        outcome.metrics["target_accuracy"][-1],
+                        picks(outcome, config.validator, outcomes[SOURCE_ONLY]),
+                        np.nanmax(outcome.metrics["target_accuracy"], axis=0),
+                    )
+                ),
+            )
+            for name, outcome in outcomes.items()
+        ]
+        print(table(("", "last step", config.validator, "oracle"), rows))
+        summary = {
+            "test": {},
+            "config": config,
+            "versions": versions(),
+            "hardware": hardware(devices),
+            "seconds": sum(outcome.seconds for outcome in outcomes.values()),
+        }
+        write_summary(folder, summary)
+    return summary
+
+
+def _percent(accuracy: np.ndarray) -> str:
+    return format_estimate(*evaluation.seed_interval(accuracy), percent=True)
+
+
+def _logits(shift: Shift, trained: tuple[PyTree, PyTree], x: PyTree, devices: Devices) -> jax.Array:
+    """Of the source-only network, ``[runs, n, classes]``."""
+    predict = make_predict(adaptation.source_only(shift.classifier), shift.prepare)
+    evaluate = compile_evaluation(lambda run, x: predict(*run, x).logits, devices=devices)
+    return evaluate(trained, replicate(x, devices))
