@@ -192,6 +192,7 @@ class Shift(NamedTuple):
       classifier: the network, of so many ``features``.
       prepare: ``prepare(x, key) -> x``, from what is stored to what the network takes, with random
         changes where there is a key.
+      convolutional: whether the network has convolutions; then on a CPU the runs go in turn.
     """
 
     source: Domain
@@ -199,6 +200,7 @@ class Shift(NamedTuple):
     classifier: Classifier
     features: int
     prepare: Prepare
+    convolutional: bool = False
 
 
 class Judged(NamedTuple):
@@ -277,7 +279,10 @@ def train(
         seeds=config.seeds,
     )
     on_devices = replicate(arrays, devices)
-    judge = compile_evaluation(make_judge(make_predict(method, prepare)), devices=devices)
+    in_turn = shift.convolutional and devices[0].platform == "cpu"
+    judge = compile_evaluation(
+        make_judge(make_predict(method, prepare)), devices=devices, runs_in_turn=in_turn
+    )
 
     def validate(run: TrainState) -> Metrics:
         seen = judge(Judged(run.params, run.state, source_only_logits), on_devices)
@@ -304,6 +309,7 @@ def train(
             tasks_per_step=2 * config.batch,
             unit="examples",
             devices=devices,
+            runs_in_turn=in_turn,
             validate=validate,
             score="score",
         )
@@ -413,5 +419,9 @@ def _percent(accuracy: np.ndarray) -> str:
 def _logits(shift: Shift, trained: tuple[PyTree, PyTree], x: PyTree, devices: Devices) -> jax.Array:
     """Of the source-only network, ``[runs, n, classes]``."""
     predict = make_predict(adaptation.source_only(shift.classifier), shift.prepare)
-    evaluate = compile_evaluation(lambda run, x: predict(*run, x).logits, devices=devices)
+    evaluate = compile_evaluation(
+        lambda run, x: predict(*run, x).logits,
+        devices=devices,
+        runs_in_turn=shift.convolutional and devices[0].platform == "cpu",
+    )
     return evaluate(trained, replicate(x, devices))

@@ -118,7 +118,7 @@ def run(config: Config) -> dict[str, Any]:
     data_dir = config.data_dir if config.data == "auto" else Path(config.data)
     source, target = digit_pair(config.pair, data_dir, photographs=config.photographs)
     classifier, features = make_classifier(config, source.train.x.shape[1:], len(source.classes))
-    return compare(config, Shift(source, target, classifier, features, prepare))
+    return compare(config, Shift(source, target, classifier, features, prepare, True))
 
 
 if __name__ == "__main__":

@@ -105,6 +105,7 @@ def fit(
     tasks_per_step: int,
     unit: str = "tasks",
     devices: Devices | None = None,
+    runs_in_turn: bool = False,
     validate: Callable[[TrainState], Metrics] | None = None,
     score: str = "accuracy",
     progress: Progress | None = None,
@@ -124,6 +125,7 @@ def fit(
       tasks_per_step: how many tasks (or examples) a step sees over all devices, for the speed.
       unit: what they are called.
       devices: as given by `configure_devices`.
+      runs_in_turn: as for `compile_step`.
       validate: ``train_state [runs, ...] -> {name: [runs]}``.
       score: which of the validation's values, higher is better, picks the parameters to remember.
       progress: where to show it; a bar on stderr unless given.
@@ -202,7 +204,9 @@ def fit(
         while at < schedule.steps:
             start, at = at, schedule.dispatch_end(at)
             if at - start not in compiled:
-                compiled[at - start] = compile_step(step, devices=devices, scan_length=at - start)
+                compiled[at - start] = compile_step(
+                    step, devices=devices, scan_length=at - start, runs_in_turn=runs_in_turn
+                )
             replicated, metrics = jax.block_until_ready(compiled[at - start](replicated, data))
             window.append(jax.device_get(first(metrics)))
 
