@@ -2,21 +2,43 @@
 
 from jaxfer.data.blended import Photographs, blend, blend_domain, load_photographs
 from jaxfer.data.characters import CharacterSet
+from jaxfer.data.corruptions import (
+    CORRUPTIONS,
+    add_noise,
+    blur_images,
+    corrupt_domain,
+    invert,
+    lower_contrast,
+)
 from jaxfer.data.digit_domains import digit_pair, in_color, load_digit_domain
 from jaxfer.data.digits import Digits, blur, load_digits, sharp_and_blurred_digits
-from jaxfer.data.domains import Domain, make_domain, train_test_indices
+from jaxfer.data.domains import Domain, join_domains, make_domain, train_test_indices
 from jaxfer.data.download import download
 from jaxfer.data.episodes import check_episode_shape, sample_episode
 from jaxfer.data.folders import ImageFolder, decode_image, read_image_folder
 from jaxfer.data.glyphs import draw_glyphs
+from jaxfer.data.image_domains import load_image_pair
+from jaxfer.data.label_subsets import keep_classes, keep_known, merge_unknown
+from jaxfer.data.log_mel import log_mel, mel_filters
 from jaxfer.data.mnist import load_mnist
 from jaxfer.data.omniglot import load_omniglot
+from jaxfer.data.reviews import SparseRows, load_reviews, sparse_rows
 from jaxfer.data.sinusoids import Sinusoid, sample_sinusoid, sample_sinusoid_task
 from jaxfer.data.splits import ClassSplit, alphabet_split, random_class_split
+from jaxfer.data.spoken_digits import leave_speaker_out, load_spoken_digits
 from jaxfer.data.tables import Table, read_table
+from jaxfer.data.texts import load_review_texts, load_sentences
 from jaxfer.data.usps import load_usps
+from jaxfer.data.vocabulary import (
+    Vocabulary,
+    build_vocabulary,
+    encode_texts,
+    split_words,
+    token_pair,
+)
 
 __all__ = [
+    "CORRUPTIONS",
     "CharacterSet",
     "ClassSplit",
     "Digits",
@@ -24,24 +46,45 @@ __all__ = [
     "ImageFolder",
     "Photographs",
     "Sinusoid",
+    "SparseRows",
     "Table",
+    "Vocabulary",
+    "add_noise",
     "alphabet_split",
     "blend",
     "blend_domain",
     "blur",
+    "blur_images",
+    "build_vocabulary",
     "check_episode_shape",
+    "corrupt_domain",
     "decode_image",
     "digit_pair",
     "download",
     "draw_glyphs",
+    "encode_texts",
     "in_color",
+    "invert",
+    "join_domains",
+    "keep_classes",
+    "keep_known",
+    "leave_speaker_out",
     "load_digit_domain",
     "load_digits",
+    "load_image_pair",
     "load_mnist",
     "load_omniglot",
     "load_photographs",
+    "load_review_texts",
+    "load_reviews",
+    "load_sentences",
+    "load_spoken_digits",
     "load_usps",
+    "log_mel",
+    "lower_contrast",
     "make_domain",
+    "mel_filters",
+    "merge_unknown",
     "random_class_split",
     "read_image_folder",
     "read_table",
@@ -49,5 +92,8 @@ __all__ = [
     "sample_sinusoid",
     "sample_sinusoid_task",
     "sharp_and_blurred_digits",
+    "sparse_rows",
+    "split_words",
+    "token_pair",
     "train_test_indices",
 ]

@@ -94,6 +94,39 @@ def make_domain(
     return Domain(name, parts[0], parts[1], tuple(classes), origin, _checksum(parts))
 
 
+def join_domains(domains: Sequence[Domain], *, name: str) -> Domain:
+    """Puts several domains of the same classes together, one after another.
+
+    Args:
+      domains: at least one; their examples of one shape.
+      name: of the result.
+
+    Returns:
+      The domain; without labels if one of them has none.
+
+    Raises:
+      ValueError: no domain, or classes that differ.
+
+    >>> batch = LabelledBatch(np.zeros((2, 4)), np.array([0, 1]))
+    >>> one = make_domain("one", batch, batch, classes=("a", "b"), origin="Zeros.")
+    >>> join_domains([one, one], name="both").train.y.tolist()
+    [0, 1, 0, 1]
+    """
+    if not domains or len({domain.classes for domain in domains}) > 1:
+        raise ValueError(
+            f"domains must be one or more of the same classes; got "
+            f"{[domain.classes for domain in domains]}."
+        )
+    parts = []
+    for batches in ([d.train for d in domains], [d.test for d in domains]):
+        labels = [batch.y for batch in batches]
+        bare = any(y is None for y in labels)
+        x = np.concatenate([batch.x for batch in batches])
+        parts.append(LabelledBatch(x, None if bare else np.concatenate(labels)))
+    origin = " ".join(domain.origin for domain in domains)
+    return make_domain(name, parts[0], parts[1], classes=domains[0].classes, origin=origin)
+
+
 def train_test_indices(
     labels: np.ndarray | int, *, test_share: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,9 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,21 +92,60 @@ def read_image_folder(
             f"{folder} holds no image: no file in it, at any depth, ends in "
             f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}."
         )
+    return gather_images(
+        found,
+        lambda name: (folder / name).read_bytes(),
+        place=folder,
+        image_size=image_size,
+        color=color,
+        skip_bad=skip_bad,
+    )
+
+
+def gather_images(
+    found: Sequence[str],
+    read: Callable[[str], bytes],
+    *,
+    place: Path,
+    image_size: int,
+    color: bool = False,
+    skip_bad: bool = False,
+) -> ImageFolder:
+    """Decodes images, wherever their bytes come from; `read_image_folder` says how.
+
+    Args:
+      found: their paths below ``place``, ascending.
+      read: gives the bytes of one.
+      place: what error messages name.
+      image_size, color, skip_bad: see `read_image_folder`.
+
+    Returns:
+      The images with their names and classes.
+
+    Raises:
+      UserError: unreadable images.
+
+    >>> gather_images(["a.png"], lambda name: b"no", place=Path("pets"), image_size=8)
+    Traceback (most recent call last):
+        ...
+    jaxfer.typing.UserError: 1 of 1 images in pets cannot be read: a.png (not an image that can \
+be read); remove them, or leave them out by --skip-bad.
+    """
     digest = hashlib.sha256()
     images, names, skipped = [], [], []
     # A bar on a terminal only, and there only where it takes a while.
-    for name in tqdm(found, desc=folder.name, unit="image", delay=1, disable=None, file=sys.stderr):
+    for name in tqdm(found, desc=place.name, unit="image", delay=1, disable=None, file=sys.stderr):
         try:
-            content = (folder / name).read_bytes()
+            content = read(name)
             images.append(decode_image(content, image_size=image_size, color=color))
-        except (OSError, UserError) as error:
+        except (OSError, UserError, zipfile.BadZipFile, zlib.error) as error:
             skipped.append((name, str(getattr(error, "strerror", None) or error)))
             continue
         names.append(name)
         digest.update(f"{name}\0{len(content)}\0".encode())
         digest.update(content)
     if skipped and not (skip_bad and names):
-        raise UserError(_complaint(folder, skipped, len(found), skip_bad))
+        raise UserError(_complaint(place, skipped, len(found), skip_bad))
     classes = [name.split("/")[0] if "/" in name else None for name in names]
     class_names = tuple(sorted({name for name in classes if name is not None}))
     labels = [-1 if name is None else class_names.index(name) for name in classes]
@@ -115,7 +156,7 @@ def read_image_folder(
         labels=np.array(labels, np.int32),
         class_names=class_names,
         skipped=tuple(skipped),
-        origin=f"{len(names)} images in {folder}{note}.",
+        origin=f"{len(names)} images in {place}{note}.",
         checksum=digest.hexdigest(),
     )
 
@@ -189,11 +230,11 @@ def _image_files(folder: Path) -> Iterator[str]:
                 yield (Path(place) / name).relative_to(folder).as_posix()
 
 
-def _complaint(folder: Path, skipped: list[tuple[str, str]], found: int, skip_bad: bool) -> str:
+def _complaint(place: Path, skipped: list[tuple[str, str]], found: int, skip_bad: bool) -> str:
     named = [f"{name} ({why})" for name, why in skipped[:_NAMED]]
     more = f" and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
     remedy = "no image is left" if skip_bad else "remove them, or leave them out by --skip-bad"
     return (
-        f"{len(skipped)} of {found} images in {folder} cannot be read: {', '.join(named)}{more}; "
+        f"{len(skipped)} of {found} images in {place} cannot be read: {', '.join(named)}{more}; "
         f"{remedy}."
     )

@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxfer.models.conv import Conv, Method
 from jaxfer.models.norm import BatchNorm
+from jaxfer.models.pooling import max_pool_2x2
 from jaxfer.typing import Classification
 
 Downsampling = Literal["stride", "max_pool"]
@@ -61,7 +62,7 @@ class ConvBlock(nnx.Module):
         if shift is not None:
             y = y + shift
         y = nnx.relu(y)
-        return _max_pool_2x2(y) if self.downsampling == "max_pool" else y
+        return max_pool_2x2(y) if self.downsampling == "max_pool" else y
 
 
 class Conv4(nnx.Module):
@@ -139,11 +140,3 @@ class Conv4(nnx.Module):
             x = getattr(self, f"block{i}")(x, *modulation[i])
         features = x.mean((1, 2)) if self.downsampling == "stride" else x.reshape(x.shape[0], -1)
         return Classification(features, self.head(features))
-
-
-def _max_pool_2x2(x: jax.Array) -> jax.Array:
-    """The maximum over 2x2 windows by slices, which differentiates twice and batches as they do."""
-    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-    x = x[:, :height, :width]
-    rows = jnp.maximum(x[:, 0::2], x[:, 1::2])
-    return jnp.maximum(rows[:, :, 0::2], rows[:, :, 1::2])
