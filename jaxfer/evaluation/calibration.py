@@ -1,7 +1,9 @@
 """Calibration: are predictions right as often as they say?"""
 
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -63,7 +65,13 @@ def expected_calibration_error(
     '0.15'
     """
     check_count("bins", bins)
-    logits, labels, weights = labelled_examples(logits, labels, weights)
+    return _calibration(*labelled_examples(logits, labels, weights), bins)
+
+
+@partial(jax.jit, static_argnums=3)
+def _calibration(
+    logits: Array, labels: Array, weights: Array, bins: int
+) -> tuple[Array, CalibrationInfo]:
     _, probabilities = one_prediction(logits)
     confidence = jnp.max(probabilities, axis=-1)
     right = jnp.argmax(logits, axis=-1) == labels

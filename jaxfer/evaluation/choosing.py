@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -10,7 +11,8 @@ class Choice(NamedTuple):
     """Which candidate was picked.
 
     Attributes:
-      candidate: ``[...]``, integers, its place among the scores; 0 and without meaning where ``source_only``.
+      candidate: ``[...]``, integers, its place among the scores; 0 and without meaning where
+        ``source_only``.
       source_only: ``[...]``, booleans, whether no candidate could be picked.
       score: ``[...]``, the score of the pick; NaN where ``source_only``.
 
@@ -55,8 +57,9 @@ def choose(scores: Any, *, rejected: Any = None) -> Choice:
         raise ValueError(
             f"scores must be [..., candidates] with at least 1; their shape is {scores.shape}."
         )
-    allowed = ~jnp.isnan(scores)
-    if rejected is not None:
+    if rejected is None:
+        rejected = jnp.zeros((), bool)
+    else:
         rejected = jnp.asarray(rejected)
         if rejected.dtype != bool:
             raise TypeError(f"rejected must hold booleans; it is {rejected.dtype}.")
@@ -67,7 +70,12 @@ def choose(scores: Any, *, rejected: Any = None) -> Choice:
                 f"rejected must broadcast to the shape of scores, {scores.shape}; "
                 f"its shape is {rejected.shape}."
             ) from None
-        allowed &= ~rejected
+    return _choose(scores, rejected)
+
+
+@jax.jit
+def _choose(scores: Array, rejected: Array) -> Choice:
+    allowed = ~jnp.isnan(scores) & ~rejected
     # Among scores of minus infinity too, only a candidate that is allowed is picked.
     best = jnp.max(jnp.where(allowed, scores, -jnp.inf), axis=-1, keepdims=True)
     candidate = jnp.argmax(allowed & (scores == best), axis=-1)

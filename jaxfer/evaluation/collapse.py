@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -101,6 +102,17 @@ def reject_collapsed(
             "logits and source_only_logits must have the same shape; "
             f"their shapes are {logits.shape} and {source_only_logits.shape}."
         )
+    return _guard(logits, source_only_logits, weights, least_class_entropy, least_kappa)
+
+
+@jax.jit
+def _guard(
+    logits: Array,
+    source_only_logits: Array,
+    weights: Array,
+    least_class_entropy: Array,
+    least_kappa: Array,
+) -> tuple[Array, CollapseInfo]:
     shares = predicted_shares(logits, weights)
     others = predicted_shares(source_only_logits, weights)
     positive = shares > 0
@@ -110,7 +122,7 @@ def reject_collapsed(
     agreement = weights @ (same + nan_where_nan(logits) + nan_where_nan(source_only_logits))
     chance = shares @ others
     # Both say the same one class throughout: they agree, and nothing is beyond chance.
-    beyond = 1 - chance > 8 * jnp.finfo(chance.dtype).eps
+    beyond = chance < 1
     kappa = jnp.where(beyond, (agreement - chance) / jnp.where(beyond, 1 - chance, 1), 0)
     kappa = jnp.where(jnp.isnan(chance), jnp.nan, kappa)
     kept = (class_entropy >= least_class_entropy) & (kappa >= least_kappa)

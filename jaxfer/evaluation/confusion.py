@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -33,6 +34,11 @@ def confusion_matrix(logits: Any, labels: Any, *, weights: Any = None) -> Array:
     """
     logits, labels, shares = labelled_examples(logits, labels, weights)
     counts = jnp.ones_like(shares) if weights is None else jnp.asarray(weights, logits.dtype)
+    return _confusion(logits, labels, counts)
+
+
+@jax.jit
+def _confusion(logits: Array, labels: Array, counts: Array) -> Array:
     classes = jnp.arange(logits.shape[1])
     true = counts[:, None] * (labels[:, None] == classes)
     broken = jnp.isnan(logits).any(-1)

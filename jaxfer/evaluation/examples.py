@@ -71,7 +71,10 @@ def predicted_shares(logits: Array, weights: Array) -> Array:
     NaN where the logits of an example that is present hold NaN.
     """
     chosen = jnp.argmax(logits, axis=-1)[:, None] == jnp.arange(logits.shape[-1])
-    return weights @ chosen + weights @ nan_where_nan(logits)
+    shares = weights @ chosen
+    total = jnp.sum(shares)
+    # By their own sum: that of rounded weights may miss 1, and the share of all then is not 1.
+    return shares / jnp.where(total > 0, total, 1) + weights @ nan_where_nan(logits)
 
 
 def nan_where_nan(logits: Array) -> Array:

@@ -1,7 +1,9 @@
 """The target's risk, estimated on labelled source examples that are weighted to look like it."""
 
+from functools import partial
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -102,7 +104,11 @@ def deep_embedded_validation(
     >>> f"{deep_embedded_validation(logits, labels, ratios, loss='zero_one'):.3f}"
     '-0.200'
     """
-    losses, ratios, weights = _losses_and_ratios(logits, labels, density_ratios, loss, weights)
+    return _controlled(*_losses_and_ratios(logits, labels, density_ratios, loss, weights))
+
+
+@jax.jit
+def _controlled(losses: Array, ratios: Array, weights: Array) -> Array:
     weighted = ratios * losses
     mean, mean_ratio = weights @ weighted, weights @ ratios
     apart = ratios - mean_ratio
@@ -129,8 +135,11 @@ def _losses_and_ratios(
         )
     if is_concrete(ratios) and not (np.asarray(ratios) >= 0).all():
         raise ValueError("density_ratios must not be negative; exponentiate log-ratios first.")
-    if loss == "zero_one":
-        losses = (jnp.argmax(logits, axis=-1) != labels) + nan_where_nan(logits)
-    else:
-        losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return losses, ratios.astype(logits.dtype), weights
+    return _losses(logits, labels, loss == "zero_one"), ratios.astype(logits.dtype), weights
+
+
+@partial(jax.jit, static_argnums=2)
+def _losses(logits: Array, labels: Array, zero_one: bool) -> Array:
+    if zero_one:
+        return (jnp.argmax(logits, axis=-1) != labels) + nan_where_nan(logits)
+    return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
