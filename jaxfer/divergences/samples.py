@@ -80,52 +80,6 @@ def two_samples(
     )
 
 
-class Sample(NamedTuple):
-    """One sample of floating point, with weights that sum to 1.
-
-    Attributes:
-      points: ``[n, d]``.
-      weights: ``[n]``; all 0 where there is no weight at all.
-      present: how many points have a weight other than 0.
-    """
-
-    points: Array
-    weights: Array
-    present: Array
-
-
-def one_sample(
-    sample: Any,
-    weights: Any = None,
-    *,
-    name: str,
-    weights_name: str = "weights",
-    axis_name: str | None = None,
-    rank: int = 2,
-    points: int = 1,
-) -> Sample:
-    """Checks one sample and its weights, and normalises the weights.
-
-    Args:
-      sample: ``[n, d]``, floating point. Half precision is computed in float32.
-      weights: ``[n]``, non-negative, on any scale. A point of weight 0 is absent. ``None`` weighs
-        all points alike.
-      name, weights_name: of the sample and of its weights, for the messages.
-      axis_name: the mapped axis over which the sample is spread; weights sum to 1 over all of it.
-      rank: number of axes of the sample.
-      points: least number of points, over all devices.
-
-    Returns:
-      The :class:`Sample`.
-
-    Raises:
-      TypeError, ValueError: as :func:`two_samples`.
-    """
-    array = _points(name, sample, rank, points, axis_name)
-    normalised, count = _weights(weights_name, name, array, weights, array.dtype, axis_name, points)
-    return Sample(array, normalised, count)
-
-
 def sample_means(samples: Samples, axis_name: str | None = None) -> tuple[Array, Array]:
     """The weighted means ``[d]`` of source and target; over all devices with an axis name."""
     highest = jax.lax.Precision.HIGHEST

@@ -420,7 +420,7 @@ def _logits(shift: Shift, trained: tuple[PyTree, PyTree], x: PyTree, devices: De
     """Of the source-only network, ``[runs, n, classes]``."""
     predict = make_predict(adaptation.source_only(shift.classifier), shift.prepare)
     evaluate = compile_evaluation(
-        lambda run, x: predict(*run, x).logits,
+        lambda run, x: predict(run[0], run[1], x).logits,
         devices=devices,
         runs_in_turn=shift.convolutional and devices[0].platform == "cpu",
     )

@@ -29,8 +29,7 @@ from jaxfer.data import digit_pair
 from jaxfer.experiments import adaptation_methods as methods
 from jaxfer.experiments.adaptation_run import Shift, compare
 from jaxfer.experiments.command_line import main
-from jaxfer.models import from_nnx
-from jaxfer.models.digit_encoders import DannDigitEncoder, LeNet, small_lenet
+from jaxfer.models import DannDigitEncoder, LeNet, from_nnx, small_lenet
 from jaxfer.typing import Key, PyTree, UserError
 
 
@@ -65,7 +64,7 @@ class Config(methods.AdaptationOptions):
 
 
 PRESETS = {
-    pair: Config(pair=pair, steps=2000)  # type: ignore[arg-type]
+    pair: Config(pair=pair, steps=2000)
     for pair in ("mnist-usps", "usps-mnist", "mnist-mnistm")
 }
 
