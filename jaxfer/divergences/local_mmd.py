@@ -5,14 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from jaxfer.divergences.bandwidths import check_bandwidth
 from jaxfer.divergences.estimators import Settings, plan_of, scaled_layers
 from jaxfer.divergences.kernels import Kernel, named_kernel
+from jaxfer.divergences.labels import soft_labels
 from jaxfer.divergences.pairs import make_plan, pair_sum
-from jaxfer.divergences.samples import Samples, floating, is_concrete, two_samples
+from jaxfer.divergences.samples import Samples, two_samples
 
 
 def local_mmd(
@@ -82,7 +82,9 @@ def local_mmd(
             "classes must be the number of classes, as neither side has soft labels "
             f"[points, classes]; it is {classes!r}."
         )
-    soft = [_soft(f"{side}_labels", labels, points, classes) for side, labels, points in sides]
+    soft = [
+        soft_labels(f"{side}_labels", labels, points, classes) for side, labels, points in sides
+    ]
     make_plan((kernel,), (1, 1), block_size=block_size, precision=precision)
     rule, number = (bandwidth, None) if isinstance(bandwidth, str) else (None, bandwidth)
     settings = Settings((kernel,), (rule,), "biased", axis_name, block_size, precision)
@@ -113,27 +115,3 @@ def _local_mmd(
     plan = plan_of(settings, sources, targets)
     points = [jnp.concatenate([sources[0], targets[0]])]
     return pair_sum(plan, points, columns / jnp.maximum(jnp.sum(present), 1), columns)
-
-
-def _soft(name: str, labels: Any, points: int, classes: int) -> Array:
-    """Labels as ``[points, classes]``: one-hot where they are integers."""
-    labels = jnp.asarray(labels)
-    hard = jnp.issubdtype(labels.dtype, jnp.integer)
-    expected = (points,) if hard else (points, classes)
-    if labels.shape != expected:
-        raise ValueError(
-            f"{name} must be integers {(points,)} or probabilities {(points, classes)}; "
-            f"they are {labels.dtype} {labels.shape}."
-        )
-    if not hard:
-        labels = floating(name, labels)
-        if is_concrete(labels) and not (np.asarray(labels) >= 0).all():
-            raise ValueError(f"{name} must be probabilities, not negative: softmax the logits.")
-        return labels
-    if is_concrete(labels):
-        least, most = np.min(np.asarray(labels)), np.max(np.asarray(labels))
-        if least < 0 or most >= classes:
-            raise ValueError(
-                f"{name} must be from 0 to {classes - 1}; they go from {least} to {most}."
-            )
-    return jax.nn.one_hot(labels, classes)

@@ -1,4 +1,4 @@
-"""Two arrays of logits: what a divergence of predictions is given, checked in the same words."""
+"""Logits: what a divergence or loss of predictions is given, checked in the same words."""
 
 from typing import Any, NamedTuple
 
@@ -22,6 +22,38 @@ class Predictions(NamedTuple):
     log_second: Array
     first: Array
     second: Array
+
+
+def one_prediction(
+    logits: Any,
+    *,
+    name: str = "logits",
+    axis: int | tuple[int, ...] = -1,
+    where: Any = None,
+    temperature: Any = 1.0,
+) -> tuple[Array, Array]:
+    """Checks an array of logits, and normalises it over the classes that are not left out.
+
+    Args:
+      logits: ``[batch, classes]``, floating point. Half precision is computed in float32.
+      name: of the logits, for the messages.
+      axis: the axis, or axes, of the classes.
+      where: booleans that broadcast to the shape of the logits: which classes take part.
+      temperature: positive; the logits are divided by it.
+
+    Returns:
+      Log-probabilities and probabilities, of the shape of the logits; both 0 for a class that is
+      left out.
+
+    Raises:
+      TypeError: for logits that are not of floating point, or a ``where`` that is not of booleans.
+      ValueError: for shapes or a temperature that do not fit; where arrays are concrete also for
+        NaN or infinity.
+    """
+    check_number("temperature", temperature, above=0)
+    logits = floating(name, logits)
+    axes, where = _classes(name, logits, axis, where)
+    return _normalised(logits / temperature, axes, where)
 
 
 def two_predictions(
@@ -57,11 +89,22 @@ def two_predictions(
             "logits and other_logits must have the same shape; "
             f"their shapes are {logits.shape} and {other_logits.shape}."
         )
+    axes, where = _classes("logits", logits, axis, where)
+    dtype = jnp.promote_types(logits.dtype, other_logits.dtype)
+    log_first, first = _normalised(logits.astype(dtype) / temperature, axes, where)
+    log_second, second = _normalised(other_logits.astype(dtype) / temperature, axes, where)
+    return Predictions(log_first, log_second, first, second)
+
+
+def _classes(
+    name: str, logits: Array, axis: int | tuple[int, ...], where: Any
+) -> tuple[tuple[int, ...], Array | None]:
+    """The axes of the classes, and which classes take part, of the shape of the logits."""
     axes = axis if isinstance(axis, tuple) else (axis,)
     if not axes or not all(-logits.ndim <= a < logits.ndim for a in axes):
-        raise ValueError(f"axis must name axes of the logits; it is {axis} for {logits.shape}.")
+        raise ValueError(f"axis must name axes of the {name}; it is {axis} for {logits.shape}.")
     if not all(logits.shape[a] for a in axes):
-        raise ValueError(f"logits must hold at least 1 class; their shape is {logits.shape}.")
+        raise ValueError(f"{name} must hold at least 1 class; their shape is {logits.shape}.")
     if where is not None:
         where = jnp.asarray(where)
         if where.dtype != bool:
@@ -72,13 +115,10 @@ def two_predictions(
             where = jnp.broadcast_to(where, logits.shape)
         except ValueError:
             raise ValueError(
-                f"where must broadcast to the shape of the logits, {logits.shape}; "
+                f"where must broadcast to the shape of the {name}, {logits.shape}; "
                 f"its shape is {where.shape}."
             ) from None
-    dtype = jnp.promote_types(logits.dtype, other_logits.dtype)
-    log_first, first = _normalised(logits.astype(dtype) / temperature, axes, where)
-    log_second, second = _normalised(other_logits.astype(dtype) / temperature, axes, where)
-    return Predictions(log_first, log_second, first, second)
+    return axes, where
 
 
 def _normalised(logits: Array, axes: tuple[int, ...], where: Array | None) -> tuple[Array, Array]:

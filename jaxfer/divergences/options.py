@@ -9,7 +9,12 @@ from jaxfer.divergences.samples import is_concrete
 
 
 def check_number(
-    name: str, value: Any, *, above: float | None = None, at_least: float | None = None
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
 ) -> None:
     """Refuses what is not one finite number within the bound; a traced number may have any value.
 
@@ -18,6 +23,7 @@ def check_number(
       value: a Python number, or an array or tracer of shape ``()``.
       above: the number must be greater than this.
       at_least: the number must not be less than this.
+      at_most: the number must not be greater than this.
 
     Raises:
       TypeError: for what is not a number.
@@ -25,6 +31,7 @@ def check_number(
     """
     bound = "" if above is None else f" above {above:g}"
     bound += "" if at_least is None else f" of at least {at_least:g}"
+    bound += "" if at_most is None else f"{' and' if bound else ' of'} at most {at_most:g}"
     if not isinstance(value, (int, float)):
         if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.number):
             raise TypeError(f"{name} must be a number{bound}; it is {value!r}.")
@@ -36,6 +43,7 @@ def check_number(
             math.isfinite(number)
             and (above is None or number > above)
             and (at_least is None or number >= at_least)
+            and (at_most is None or number <= at_most)
         ):
             raise ValueError(f"{name} must be a finite number{bound}; it is {value}.")
 

@@ -1,4 +1,4 @@
-"""Two weighted samples: what every divergence is given, checked once and in the same words."""
+"""Weighted samples: what every divergence is given, checked once and in the same words."""
 
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ def two_samples(
     axis_name: str | None = None,
     rank: int = 2,
     points: int = 1,
+    names: tuple[str, str] = ("source", "target"),
 ) -> Samples:
     """Checks two samples and their weights, and normalises the weights.
 
@@ -45,6 +46,7 @@ def two_samples(
       axis_name: the mapped axis over which a sample is spread; weights sum to 1 over all of it.
       rank: number of axes of a sample.
       points: least number of points a side, over all devices.
+      names: of the two samples, for the messages.
 
     Returns:
       The :class:`Samples`.
@@ -54,31 +56,19 @@ def two_samples(
       ValueError: for a wrong rank, different numbers of features, or too few points; where arrays
         are concrete also for NaN, infinity, negative weights, or weights that are all 0.
     """
-    source = floating("source", source)
-    target = floating("target", target)
-    for name, sample in (("source", source), ("target", target)):
-        if sample.ndim != rank:
-            expected = "[n, features]" if rank == 2 else "[n]"
-            raise ValueError(
-                f"{name} must be an array {expected}; it has the shape {sample.shape}."
-                + (" Flatten it: x.reshape(len(x), -1)." if sample.ndim > rank else "")
-            )
-        if axis_name is None and len(sample) < points:
-            raise ValueError(
-                f"{name} must hold at least {points} point{'s' if points > 1 else ''}; "
-                f"it has the shape {sample.shape}."
-            )
+    source = _points(names[0], source, rank, points, axis_name)
+    target = _points(names[1], target, rank, points, axis_name)
     if source.shape[1:] != target.shape[1:]:
         raise ValueError(
-            "source and target must have the same number of features; "
+            f"{names[0]} and {names[1]} must have the same number of features; "
             f"their shapes are {source.shape} and {target.shape}."
         )
     dtype = jnp.promote_types(source.dtype, target.dtype)
     source_weights, source_count = _weights(
-        "source", source, source_weights, dtype, axis_name, points
+        "source_weights", names[0], source, source_weights, dtype, axis_name, points
     )
     target_weights, target_count = _weights(
-        "target", target, target_weights, dtype, axis_name, points
+        "target_weights", names[1], target, target_weights, dtype, axis_name, points
     )
     return Samples(
         source.astype(dtype),
@@ -98,6 +88,52 @@ def sample_means(samples: Samples, axis_name: str | None = None) -> tuple[Array,
         jnp.matmul(samples.target_weights, samples.target, precision=highest),
     )
     return means if axis_name is None else jax.lax.psum(means, axis_name)
+
+
+class Sample(NamedTuple):
+    """One sample of floating point, with weights that sum to 1.
+
+    Attributes:
+      points: ``[n, d]``.
+      weights: ``[n]``; all 0 where there is no weight at all.
+      present: how many points have a weight other than 0.
+    """
+
+    points: Array
+    weights: Array
+    present: Array
+
+
+def one_sample(
+    sample: Any,
+    weights: Any = None,
+    *,
+    name: str,
+    weights_name: str = "weights",
+    axis_name: str | None = None,
+    rank: int = 2,
+    points: int = 1,
+) -> Sample:
+    """Checks one sample and its weights, and normalises the weights.
+
+    Args:
+      sample: ``[n, d]``, floating point. Half precision is computed in float32.
+      weights: ``[n]``, non-negative, on any scale. A point of weight 0 is absent. ``None`` weighs
+        all points alike.
+      name, weights_name: of the sample and of its weights, for the messages.
+      axis_name: the mapped axis over which the sample is spread; weights sum to 1 over all of it.
+      rank: number of axes of the sample.
+      points: least number of points, over all devices.
+
+    Returns:
+      The :class:`Sample`.
+
+    Raises:
+      TypeError, ValueError: as :func:`two_samples`.
+    """
+    array = _points(name, sample, rank, points, axis_name)
+    normalised, count = _weights(weights_name, name, array, weights, array.dtype, axis_name, points)
+    return Sample(array, normalised, count)
 
 
 def floating(name: str, array: Any) -> Array:
@@ -125,18 +161,41 @@ def is_concrete(array: Any) -> bool:
     return not isinstance(array, jax.core.Tracer)
 
 
+def _points(name: str, sample: Any, rank: int, points: int, axis_name: str | None) -> Array:
+    """A sample of floating point, of the rank and size that are asked for."""
+    sample = floating(name, sample)
+    if sample.ndim != rank:
+        expected = "[n, features]" if rank == 2 else "[n]"
+        flat = "len(x), -1" if rank == 2 else "-1"
+        raise ValueError(
+            f"{name} must be an array {expected}; it has the shape {sample.shape}."
+            + (f" Flatten it: x.reshape({flat})." if sample.ndim > rank else "")
+        )
+    if axis_name is None and len(sample) < points:
+        raise ValueError(
+            f"{name} must hold at least {points} point{'s' if points > 1 else ''}; "
+            f"it has the shape {sample.shape}."
+        )
+    return sample
+
+
 def _weights(
-    side: str, sample: Array, weights: Any, dtype: Any, axis_name: str | None, points: int
+    name: str,
+    sample_name: str,
+    sample: Array,
+    weights: Any,
+    dtype: Any,
+    axis_name: str | None,
+    points: int,
 ) -> tuple[Array, Array]:
     """Weights ``[n]`` that sum to 1, and how many of them are not 0."""
-    name = f"{side}_weights"
     if weights is None:
         weights = jnp.ones(len(sample), dtype)
     else:
         weights = jnp.asarray(weights).astype(dtype)
         if weights.shape != sample.shape[:1]:
             raise ValueError(
-                f"{name} must hold one weight for each point of {side}: {sample.shape[:1]}; "
+                f"{name} must hold one weight for each point of {sample_name}: {sample.shape[:1]}; "
                 f"its shape is {weights.shape}."
             )
         if is_concrete(weights):

@@ -344,7 +344,7 @@ def _inform(solutions: list[_Solution], epsilon: Array, tolerance: Array) -> Sin
     return SinkhornInfo(error <= tolerance, iterations, error, epsilon)
 
 
-def _squared_l2(x: Array, y: Array) -> Array:
+def squared_distances(x: Array, y: Array) -> Array:
     """Squared distances ``[n, m]``, up to rounding, by a product of matrices."""
     product = jnp.matmul(x, y.T, precision="highest")
     squares = jnp.sum(jnp.square(x), axis=1)[:, None] + jnp.sum(jnp.square(y), axis=1)
@@ -363,9 +363,9 @@ def _l2(x: Array, y: Array) -> Array:
     )
     apart = squares > 0
     squares = jnp.where(apart, squares, 1)
-    product = _squared_l2(x, y)
+    product = squared_distances(x, y)
     change = product - lax.stop_gradient(product)  # 0, for its derivatives alone
     return jnp.where(apart, jnp.sqrt(squares) * jnp.sqrt(1 + change / squares), 0)
 
 
-_COSTS = {"squared_l2": _squared_l2, "l2": _l2}
+_COSTS = {"squared_l2": squared_distances, "l2": _l2}
