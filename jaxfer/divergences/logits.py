@@ -52,7 +52,7 @@ def one_prediction(
     """
     check_number("temperature", temperature, above=0)
     logits = floating(name, logits)
-    axes, where = _classes(name, logits, axis, where)
+    axes, where = check_axes(name, logits, axis, where)
     return _normalised(logits / temperature, axes, where)
 
 
@@ -89,22 +89,37 @@ def two_predictions(
             "logits and other_logits must have the same shape; "
             f"their shapes are {logits.shape} and {other_logits.shape}."
         )
-    axes, where = _classes("logits", logits, axis, where)
+    axes, where = check_axes("logits", logits, axis, where)
     dtype = jnp.promote_types(logits.dtype, other_logits.dtype)
     log_first, first = _normalised(logits.astype(dtype) / temperature, axes, where)
     log_second, second = _normalised(other_logits.astype(dtype) / temperature, axes, where)
     return Predictions(log_first, log_second, first, second)
 
 
-def _classes(
-    name: str, logits: Array, axis: int | tuple[int, ...], where: Any
+def check_axes(
+    name: str, array: Array, axis: int | tuple[int, ...], where: Any, *, holds: str = "class"
 ) -> tuple[tuple[int, ...], Array | None]:
-    """The axes of the classes, and which classes take part, of the shape of the logits."""
+    """Checks which axes of an array, and what along them, an example is made of.
+
+    Args:
+      name: of the array, for the messages.
+      array: any shape.
+      axis: the axis, or axes, of an example.
+      where: booleans that broadcast to the shape of the array, or ``None``.
+      holds: what an example is made of, for the messages.
+
+    Returns:
+      The axes as a tuple, and ``where`` in the shape of the array.
+
+    Raises:
+      TypeError: for a ``where`` that is not of booleans.
+      ValueError: for axes or shapes that do not fit.
+    """
     axes = axis if isinstance(axis, tuple) else (axis,)
-    if not axes or not all(-logits.ndim <= a < logits.ndim for a in axes):
-        raise ValueError(f"axis must name axes of the {name}; it is {axis} for {logits.shape}.")
-    if not all(logits.shape[a] for a in axes):
-        raise ValueError(f"{name} must hold at least 1 class; their shape is {logits.shape}.")
+    if not axes or not all(-array.ndim <= a < array.ndim for a in axes):
+        raise ValueError(f"axis must name axes of the {name}; it is {axis} for {array.shape}.")
+    if not all(array.shape[a] for a in axes):
+        raise ValueError(f"{name} must hold at least 1 {holds}; their shape is {array.shape}.")
     if where is not None:
         where = jnp.asarray(where)
         if where.dtype != bool:
@@ -112,10 +127,10 @@ def _classes(
                 f"where must hold booleans; it is {where.dtype}. Convert it: where != 0."
             )
         try:
-            where = jnp.broadcast_to(where, logits.shape)
+            where = jnp.broadcast_to(where, array.shape)
         except ValueError:
             raise ValueError(
-                f"where must broadcast to the shape of the {name}, {logits.shape}; "
+                f"where must broadcast to the shape of the {name}, {array.shape}; "
                 f"its shape is {where.shape}."
             ) from None
     return axes, where

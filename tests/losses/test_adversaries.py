@@ -1,0 +1,172 @@
+"""Every adversarial loss with a reversed gradient: what reaches the features, and what it does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxfer.adapters import (
+    multilinear_map,
+    random_multilinear_map,
+    reverse_gradient,
+)
+from jaxfer.losses import (
+    classifier_discrepancy,
+    domain_adversarial,
+    entropy_conditioning,
+    gradient_penalty,
+    margin_disparity,
+    open_set_boundary,
+    wasserstein_critic,
+)
+
+from . import toy
+
+KEY = jax.random.key(0)
+
+
+def drawn(*shape, seed=0):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def dann(adversary, f, g, logits, other):
+    return domain_adversarial(jnp.tanh(f @ adversary[:, 0]), jnp.tanh(g @ adversary[:, 1]))
+
+
+def cdan(adversary, f, g, logits, other):
+    p, q = jax.nn.softmax(logits), jax.nn.softmax(other)
+    w = adversary.reshape(-1)[:12]
+    return domain_adversarial(
+        multilinear_map(f, p) @ w,
+        multilinear_map(g, q) @ w,
+        source_weights=entropy_conditioning(logits),
+        target_weights=entropy_conditioning(other),
+    )
+
+
+def random_cdan(adversary, f, g, logits, other):
+    p, q = jax.nn.softmax(logits), jax.nn.softmax(other)
+    mapped = [
+        random_multilinear_map(x, r, key=KEY, dimension=12) @ adversary.reshape(-1)[:12]
+        for x, r in ((f, p), (g, q))
+    ]
+    return domain_adversarial(*mapped)
+
+
+def mdd(adversary, f, g, logits, other):
+    return -margin_disparity(logits, f @ adversary, other, g @ adversary)
+
+
+def mcd(adversary, f, g, logits, other):
+    return -classifier_discrepancy(other, g @ adversary).mean()
+
+
+def wdgrl(adversary, f, g, logits, other):
+    critic = lambda h: jnp.tanh(h @ adversary).sum(1)  # noqa: E731
+    fixed = jax.lax.stop_gradient((f, g))
+    return -wasserstein_critic(critic(f), critic(g)) + gradient_penalty(critic, *fixed, key=KEY)
+
+
+def osbp(adversary, f, g, logits, other):
+    return open_set_boundary(g @ adversary).mean()
+
+
+@pytest.mark.parametrize("loss", [dann, cdan, random_cdan, mdd, mcd, wdgrl, osbp])
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
+def test_the_features_get_the_reversed_gradient_times_the_strength(loss, strength, x64):
+    """And the adversary its own, whatever the strength."""
+    f, g = drawn(6, 4), drawn(8, 4, seed=1) + 0.5
+    logits, other = drawn(6, 3, seed=2), drawn(8, 3, seed=3)
+    adversary = drawn(4, 3, seed=4)
+
+    def reversed_loss(adversary, f, g):
+        f, g = reverse_gradient((f, g), strength)
+        return loss(adversary, f, g, logits, other)
+
+    plain_loss = lambda adversary, f, g: loss(adversary, f, g, logits, other)  # noqa: E731
+    value, plain = jax.jit(jax.value_and_grad(plain_loss, argnums=(0, 1, 2)))(adversary, f, g)
+    same, found = jax.jit(jax.value_and_grad(reversed_loss, argnums=(0, 1, 2)))(adversary, f, g)
+    np.testing.assert_allclose(same, value, rtol=1e-14)
+    np.testing.assert_allclose(found[0], plain[0], rtol=1e-12, atol=1e-15)
+    for mine, theirs in zip(found[1:], plain[1:], strict=True):
+        np.testing.assert_allclose(mine, -strength * theirs, rtol=1e-12, atol=1e-15)
+    assert np.abs(plain[0]).max() > 1e-3  # the adversary learns
+    assert np.abs(plain[2]).max() > 1e-3  # and the features of the target could
+    source_too = loss not in (mcd, osbp)
+    assert (np.abs(plain[1]).max() > 1e-3) == source_too
+
+
+def domain_critic(params, f, g, key):
+    return domain_adversarial(*(toy.apply(params["adversary"], x)[:, 0] for x in (f, g)))
+
+
+def conditional_critic(params, f, g, key):
+    """Of the feature times each class's probability."""
+    scores, weights = [], []
+    for x in (f, g):
+        logits = jax.lax.stop_gradient(toy.apply(params["head"], x))
+        mapped = multilinear_map(x[:, None], jax.nn.softmax(logits))
+        slopes, offsets = params["adversary"]["w"][0], params["adversary"]["b"]
+        scores.append(mapped @ slopes + jax.nn.softmax(logits) @ offsets)
+        weights.append(entropy_conditioning(logits))
+    return domain_adversarial(*scores, source_weights=weights[0], target_weights=weights[1])
+
+
+def margin_adversary(params, f, g, key):
+    logits = [toy.apply(params[name], x) for x in (f, g) for name in ("head", "adversary")]
+    return -margin_disparity(*logits, margin=2.0)
+
+
+def lipschitz_critic(params, f, g, key):
+    critic = lambda h: toy.apply(params["adversary"], h[:, 0])[:, 0]  # noqa: E731
+    fixed = [jax.lax.stop_gradient(x)[:, None] for x in (f, g)]
+    difference = wasserstein_critic(critic(f[:, None]), critic(g[:, None]))
+    return -difference + 10 * gradient_penalty(critic, *fixed, key=key)
+
+
+@pytest.mark.parametrize(
+    ("adversarial", "outputs"),
+    [(domain_critic, 1), (conditional_critic, 2), (margin_adversary, 2), (lipschitz_critic, 1)],
+)
+def test_the_domains_can_no_longer_be_told_apart(adversarial, outputs):
+    before = toy.judge(toy.train(adversarial, outputs, strength=0.0))
+    after = toy.judge(toy.train(adversarial, outputs, strength=1.0))
+    assert before[0] > 0.7 and before[1] < 0.85
+    assert after[0] < 0.6 and after[1] > 0.9
+
+
+def second_classifier(params, f, g, key):
+    """MCD: both heads fit the source, and differ on the target as far as they can."""
+    heads = params["head"], params["adversary"]
+    return -classifier_discrepancy(*(toy.apply(head, g) for head in heads)).mean()
+
+
+def test_the_features_leave_where_two_classifiers_disagree():
+    """Of the heads' discrepancy the features keep less than they have without the reversal."""
+    _, _, z, _ = toy.domains()
+
+    def left(strength):
+        params = toy.train(second_classifier, 2, strength=strength, both_heads=True)
+        g = z @ params["feature"]
+        heads = (toy.apply(params[name], g) for name in ("head", "adversary"))
+        return float(classifier_discrepancy(*heads).mean()), toy.judge(params)[1]
+
+    (before, accuracy), (after, better) = left(0.0), left(1.0)
+    assert after < 0.5 * before and better > accuracy + 0.1
+
+
+def unknown_boundary(params, f, g, key):
+    """OSBP: the classifier's third class is the unknown one."""
+    return open_set_boundary(toy.apply(params["head"], g)).mean()
+
+
+def test_the_features_leave_the_boundary_of_the_unknown():
+    """Without the reversal the target's probability is the boundary's; with it, to one side."""
+    _, _, z, _ = toy.domains()
+
+    def distance(strength):
+        params = toy.train(unknown_boundary, 1, strength=strength, classes=3)
+        p = jax.nn.softmax(toy.apply(params["head"], z @ params["feature"]))[:, 2]
+        return float(jnp.abs(p - 0.5).mean())
+
+    assert distance(1.0) > distance(0.0) + 0.1

@@ -1,0 +1,183 @@
+"""Singular values: against NumPy and PyTorch, and derivatives where values repeat or are 0."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+
+from jaxfer.losses import batch_spectral_penalty, nuclear_norm_maximization
+from jaxfer.losses.batch_spectral import _largest_squares, _nuclear_norm
+
+from ..divergences import checks
+from .rows import (
+    assert_batch_coupled,
+    assert_degenerate_batches,
+    assert_derivatives_of_one,
+    assert_one_sample_mistakes_are_refused,
+    of_both,
+)
+
+FUNCTIONS = {
+    "one square": lambda x: _largest_squares(x, 1),
+    "two squares": lambda x: _largest_squares(x, 2),
+    "nuclear norm": _nuclear_norm,
+}
+
+
+def spectrum(values, n, d, seed=0):
+    """A matrix of these singular values and random directions."""
+    draw = np.random.default_rng(seed)
+    u, v = (np.linalg.qr(draw.normal(size=(size, size)))[0] for size in (n, d))
+    middle = np.zeros((n, d))
+    np.fill_diagonal(middle, values)
+    return u @ middle @ v
+
+
+def test_the_penalty_is_numpys(x64):
+    f, w = checks.two(n=11, d=4)[0], checks.weights(1, 11)
+    s = np.linalg.svd(f, compute_uv=False)
+    np.testing.assert_allclose(batch_spectral_penalty(f), s[0] ** 2, rtol=1e-12)
+    found = batch_spectral_penalty(f, singular_values=3)
+    np.testing.assert_allclose(found, np.sum(s[:3] ** 2), rtol=1e-12)
+    np.testing.assert_allclose(
+        batch_spectral_penalty(f, singular_values=4), np.sum(f**2), rtol=1e-12
+    )
+    s = np.linalg.svd(np.sqrt(11 * w / w.sum())[:, None] * f, compute_uv=False)
+    np.testing.assert_allclose(batch_spectral_penalty(f, weights=w), s[0] ** 2, rtol=1e-12)
+
+
+def test_the_nuclear_norm_is_numpys(x64):
+    z = 3 * checks.two(n=11, d=4)[0]
+    p = special.softmax(z, axis=1)
+    expected = -np.linalg.norm(p, "nuc") / 11
+    np.testing.assert_allclose(nuclear_norm_maximization(z), expected, rtol=1e-12)
+    # Sure and balanced: the largest there is. One class for all: rank 1.
+    best = nuclear_norm_maximization(1e4 * np.tile(np.eye(4), (3, 1)))
+    np.testing.assert_allclose(best, -np.sqrt(4 / 12), rtol=1e-10)
+    one = nuclear_norm_maximization(1e4 * np.eye(4)[np.zeros(12, int)])
+    np.testing.assert_allclose(one, -np.sqrt(12) / 12, rtol=1e-10)
+
+
+def test_gradients_are_pytorchs_where_values_differ(x64):
+    torch = pytest.importorskip("torch")
+    f = torch.tensor(checks.two(n=9, d=4)[0], requires_grad=True)
+    (torch.linalg.svdvals(f)[:2] ** 2).sum().backward()
+    mine = jax.grad(partial(batch_spectral_penalty, singular_values=2))(f.detach().numpy())
+    np.testing.assert_allclose(mine, f.grad.numpy(), rtol=1e-9)
+    z = torch.tensor(checks.two(n=9, d=4)[0], requires_grad=True)
+    (-torch.linalg.matrix_norm(z.softmax(1), ord="nuc") / 9).backward()
+    mine = jax.grad(nuclear_norm_maximization)(z.detach().numpy())
+    np.testing.assert_allclose(mine, z.grad.numpy(), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)], ids=["tall", "wide", "square"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_derivatives_are_differences(name, shape, x64):
+    assert_derivatives_of_one(FUNCTIONS[name], np.random.default_rng(1).normal(size=shape))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("nuclear norm", [3, 3, 1, 1]),  # repeated: smooth
+        ("nuclear norm", [2, 2, 2, 2]),
+        ("two squares", [3, 3, 1, 1]),  # repeated within the leading ones: smooth
+        ("two squares", [3, 2, 1, 0]),  # 0 far below the leading ones: smooth
+        ("one square", [3, 1, 1, 0]),
+    ],
+)
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6)], ids=["tall", "wide"])
+def test_derivatives_are_differences_where_values_repeat(name, values, shape, x64):
+    assert_derivatives_of_one(FUNCTIONS[name], spectrum(values, *shape))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("nuclear norm", [3, 1, 0, 0]),
+        ("nuclear norm", [0, 0, 0, 0]),
+        ("one square", [2, 2, 2, 1]),
+        ("two squares", [3, 2, 2, 0]),
+        ("two squares", [3, 0, 0, 0]),
+        ("one square", [0, 0, 0, 0]),
+    ],
+)
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6)], ids=["tall", "wide"])
+def test_at_a_kink_the_gradient_is_a_subgradient(name, values, shape, x64):
+    """All three are convex: no point lies below the plane of a subgradient."""
+    f, x = FUNCTIONS[name], spectrum(values, *shape)
+    value, gradient = checks.quickly(jax.value_and_grad(f))(x)
+    draw = np.random.default_rng(2)
+    for scale in (1e-3, 1.0, 10.0):
+        others = x + scale * draw.normal(size=(50, *shape))
+        above = checks.quickly(jax.vmap(f))(others)
+        plane = value + np.einsum("ij,kij->k", gradient, others - x)
+        assert (above >= plane - 1e-8).all()
+    if name == "nuclear norm":  # of least norm: nothing in the directions of 0
+        rank = np.count_nonzero(values)
+        found = np.linalg.svd(gradient, compute_uv=False)
+        np.testing.assert_allclose(found, [1] * rank + [0] * (4 - rank), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_derivatives_are_finite_everywhere_in_float32(name):
+    f = FUNCTIONS[name]
+    draw = np.random.default_rng(3)
+
+    @checks.quickly
+    def everything(x, t):
+        value, gradient = jax.value_and_grad(f)(x)
+        return value, gradient, jax.jvp(jax.grad(f), (x,), (t,))[1]
+
+    matrices = [
+        np.zeros((5, 4)),
+        np.eye(5, 4),
+        np.ones((5, 4)),
+        np.outer(draw.normal(size=5), draw.normal(size=4)),
+        np.diag([1, 1, 1e-4, 1e-20])[[0, 1, 2, 3, 3]],
+        1e15 * draw.normal(size=(5, 4)),
+        1e-15 * draw.normal(size=(5, 4)),
+    ]
+    for x in matrices:
+        for number in everything(x.astype(np.float32), np.float32(draw.normal(size=(5, 4)))):
+            assert np.isfinite(number).all()
+
+
+def test_rounding_is_no_direction():
+    """Predictions of rank 1 in float32 have singular values of 1e-8, whose directions are noise."""
+    z = np.tile(np.float32([1.0, 2.0, -1.0]), (64, 1))
+    z = z + np.float32(1e-9) * np.random.default_rng(0).normal(size=z.shape).astype(np.float32)
+    gradient = jax.grad(_nuclear_norm)(jax.nn.softmax(z))
+    assert np.linalg.matrix_rank(gradient, rtol=1e-3) == 1
+
+
+def test_contract(x64):
+    assert_batch_coupled(of_both(batch_spectral_penalty, singular_values=2), repeat=False)
+
+
+def test_nuclear_norm_contract(x64):
+    assert_batch_coupled(of_both(nuclear_norm_maximization), repeat=False)
+
+
+@pytest.mark.parametrize("f", [batch_spectral_penalty, nuclear_norm_maximization])
+def test_degenerate_batches(f):
+    assert_degenerate_batches(of_both(f))
+
+
+def test_mistakes_are_refused():
+    assert_one_sample_mistakes_are_refused(batch_spectral_penalty, "features")
+    assert_one_sample_mistakes_are_refused(nuclear_norm_maximization, "logits")
+    x = np.ones((5, 3))
+    with pytest.raises(
+        ValueError,
+        match=r"singular_values must be at most 3, the smaller side of the batch \(5, 3\); it is 4",
+    ):
+        batch_spectral_penalty(x, singular_values=4)
+    with pytest.raises(
+        TypeError, match="singular_values must be an integer of at least 1; it is 1.0"
+    ):
+        batch_spectral_penalty(x, singular_values=1.0)
+    assert jnp.shape(batch_spectral_penalty(x, singular_values=3)) == ()
