@@ -82,8 +82,8 @@ def random_multilinear_map(
       TypeError: for arrays that are not of floating point.
       ValueError: for shapes or a dimension that do not fit.
 
-    Source: Long et al. 2018, Conditional adversarial domain adaptation, section 3.2; the paper takes
-    it where features times classes exceed 4096.
+    Source: Long et al. 2018, Conditional adversarial domain adaptation, section 3.2; the paper
+    takes it where features times classes exceed 4096.
 
     >>> features, probabilities = jnp.array([[1.0, 2.0]]), jnp.array([[0.25, 0.75]])
     >>> random_multilinear_map(features, probabilities, key=jax.random.key(0), dimension=8).shape

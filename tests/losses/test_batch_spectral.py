@@ -12,13 +12,7 @@ from jaxfer.losses import batch_spectral_penalty, nuclear_norm_maximization
 from jaxfer.losses.batch_spectral import _largest_squares, _nuclear_norm
 
 from ..divergences import checks
-from .rows import (
-    assert_batch_coupled,
-    assert_degenerate_batches,
-    assert_derivatives_of_one,
-    assert_one_sample_mistakes_are_refused,
-    of_both,
-)
+from .contracts import assert_batch_coupled, assert_one_sample_mistakes_are_refused
 
 FUNCTIONS = {
     "one square": lambda x: _largest_squares(x, 1),
@@ -73,65 +67,73 @@ def test_gradients_are_pytorchs_where_values_differ(x64):
     np.testing.assert_allclose(mine, z.grad.numpy(), rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)], ids=["tall", "wide", "square"])
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_derivatives_are_differences(name, shape, x64):
-    assert_derivatives_of_one(FUNCTIONS[name], np.random.default_rng(1).normal(size=shape))
+def by_numpy(name, matrices):
+    values = np.linalg.svd(matrices, compute_uv=False)
+    if name == "nuclear norm":
+        return values.sum(-1)
+    return np.sum(values[..., : 1 if name == "one square" else 2] ** 2, axis=-1)
 
 
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("nuclear norm", [3, 3, 1, 1]),  # repeated: smooth
-        ("nuclear norm", [2, 2, 2, 2]),
-        ("two squares", [3, 3, 1, 1]),  # repeated within the leading ones: smooth
-        ("two squares", [3, 2, 1, 0]),  # 0 far below the leading ones: smooth
-        ("one square", [3, 1, 1, 0]),
-    ],
-)
-@pytest.mark.parametrize("shape", [(6, 4), (4, 6)], ids=["tall", "wide"])
-def test_derivatives_are_differences_where_values_repeat(name, values, shape, x64):
-    assert_derivatives_of_one(FUNCTIONS[name], spectrum(values, *shape))
-
-
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("nuclear norm", [3, 1, 0, 0]),
-        ("nuclear norm", [0, 0, 0, 0]),
-        ("one square", [2, 2, 2, 1]),
-        ("two squares", [3, 2, 2, 0]),
-        ("two squares", [3, 0, 0, 0]),
-        ("one square", [0, 0, 0, 0]),
-    ],
-)
-@pytest.mark.parametrize("shape", [(6, 4), (4, 6)], ids=["tall", "wide"])
-def test_at_a_kink_the_gradient_is_a_subgradient(name, values, shape, x64):
-    """All three are convex: no point lies below the plane of a subgradient."""
-    f, x = FUNCTIONS[name], spectrum(values, *shape)
-    value, gradient = checks.quickly(jax.value_and_grad(f))(x)
-    draw = np.random.default_rng(2)
-    for scale in (1e-3, 1.0, 10.0):
-        others = x + scale * draw.normal(size=(50, *shape))
-        above = checks.quickly(jax.vmap(f))(others)
-        plane = value + np.einsum("ij,kij->k", gradient, others - x)
-        assert (above >= plane - 1e-8).all()
-    if name == "nuclear norm":  # of least norm: nothing in the directions of 0
-        rank = np.count_nonzero(values)
-        found = np.linalg.svd(gradient, compute_uv=False)
-        np.testing.assert_allclose(found, [1] * rank + [0] * (4 - rank), atol=1e-9)
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_derivatives_are_finite_everywhere_in_float32(name):
-    f = FUNCTIONS[name]
-    draw = np.random.default_rng(3)
-
-    @checks.quickly
-    def everything(x, t):
+@jax.vmap
+def first_and_second(x, t):
+    """Of all three functions: value, gradient, and the second derivative along a direction."""
+    found = {}
+    for name, f in FUNCTIONS.items():
         value, gradient = jax.value_and_grad(f)(x)
-        return value, gradient, jax.jvp(jax.grad(f), (x,), (t,))[1]
+        found[name] = value, gradient, jax.jvp(jax.grad(f), (x,), (t,))[1]
+    return found
 
+
+first_and_second = checks.quickly(first_and_second)
+
+SMOOTH = {  # repeated or vanishing singular values where the function is smooth all the same
+    "nuclear norm": ([3, 3, 1, 1], [2, 2, 2, 2]),
+    "two squares": ([3, 3, 1, 1], [3, 2, 1, 0]),
+    "one square": ([3, 1, 1, 0], [3, 2, 2, 0]),
+}
+KINKS = {
+    "nuclear norm": ([3, 1, 0, 0], [0, 0, 0, 0]),
+    "two squares": ([3, 2, 2, 0], [3, 0, 0, 0]),
+    "one square": ([2, 2, 2, 1], [0, 0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param((6, 4), id="tall"),
+        pytest.param((4, 6), id="wide", marks=pytest.mark.slow),
+        pytest.param((5, 5), id="square", marks=pytest.mark.slow),
+    ],
+)
+def test_derivatives_are_differences_and_subgradients_at_a_kink(shape, x64):
+    draw = np.random.default_rng(2)
+    spectra = sorted({tuple(v) for table in (SMOOTH, KINKS) for vs in table.values() for v in vs})
+    matrices = np.stack([draw.normal(size=shape), *(spectrum(v, *shape) for v in spectra)])
+    directions, step = draw.normal(size=matrices.shape), 1e-5
+    moved = (matrices, matrices + step * directions, matrices - step * directions)
+    here, above, below = (first_and_second(x, directions) for x in moved)
+    for name in FUNCTIONS:
+        value, gradient, curvature = (np.asarray(number) for number in here[name])
+        assert np.isfinite(curvature).all()
+        np.testing.assert_allclose(value, by_numpy(name, matrices), rtol=1e-10, atol=1e-12)
+        smooth = [0, *(1 + spectra.index(tuple(v)) for v in SMOOTH[name])]
+        difference = (above[name][1] - below[name][1])[smooth,] / (2 * step)
+        np.testing.assert_allclose(curvature[smooth], difference, rtol=1e-4, atol=1e-5)
+        # All three are convex: nowhere are they below the plane of a subgradient.
+        for index in (*smooth, *(1 + spectra.index(tuple(v)) for v in KINKS[name])):
+            for scale in (1e-3, 1.0, 10.0):
+                change = scale * draw.normal(size=(50, *shape))
+                plane = value[index] + np.einsum("ij,kij->k", gradient[index], change)
+                assert (by_numpy(name, matrices[index] + change) >= plane - 1e-8).all()
+    # Of the nuclear norm it is the one of least norm: nothing in the directions of 0.
+    for values, gradient in zip(spectra, here["nuclear norm"][1][1:], strict=True):
+        found = np.linalg.svd(gradient, compute_uv=False)[:4]
+        np.testing.assert_allclose(found, np.array(values) > 0, atol=1e-9)
+
+
+def test_derivatives_are_finite_everywhere_in_float32():
+    draw = np.random.default_rng(3)
     matrices = [
         np.zeros((5, 4)),
         np.eye(5, 4),
@@ -141,9 +143,9 @@ def test_derivatives_are_finite_everywhere_in_float32(name):
         1e15 * draw.normal(size=(5, 4)),
         1e-15 * draw.normal(size=(5, 4)),
     ]
-    for x in matrices:
-        for number in everything(x.astype(np.float32), np.float32(draw.normal(size=(5, 4)))):
-            assert np.isfinite(number).all()
+    directions = draw.normal(size=(7, 5, 4)).astype(np.float32)
+    for number in jax.tree.leaves(first_and_second(np.float32(matrices), directions)):
+        assert number.dtype == np.float32 and np.isfinite(number).all()
 
 
 def test_rounding_is_no_direction():
@@ -155,16 +157,11 @@ def test_rounding_is_no_direction():
 
 
 def test_contract(x64):
-    assert_batch_coupled(of_both(batch_spectral_penalty, singular_values=2), repeat=False)
+    assert_batch_coupled(partial(batch_spectral_penalty, singular_values=2), repeat=False)
 
 
 def test_nuclear_norm_contract(x64):
-    assert_batch_coupled(of_both(nuclear_norm_maximization), repeat=False)
-
-
-@pytest.mark.parametrize("f", [batch_spectral_penalty, nuclear_norm_maximization])
-def test_degenerate_batches(f):
-    assert_degenerate_batches(of_both(f))
+    assert_batch_coupled(nuclear_norm_maximization, repeat=False)
 
 
 def test_mistakes_are_refused():

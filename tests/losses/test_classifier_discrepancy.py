@@ -9,6 +9,7 @@ from scipy import special
 from jaxfer.losses import classifier_discrepancy
 
 from ..divergences import predictions
+from .contracts import assert_finite_in_float32, assert_per_example
 
 
 def test_it_is_numpys(x64):
@@ -44,13 +45,11 @@ def test_value_and_gradient_at_equality_are_0(x64):
 
 
 def test_contract(x64):
-    predictions.assert_one_number_an_example(classifier_discrepancy)
-    predictions.assert_where_is_slicing(classifier_discrepancy)
-    predictions.assert_derivatives(classifier_discrepancy)
+    assert_per_example(classifier_discrepancy, arrays=2)
 
 
 def test_extreme_logits():
-    predictions.assert_finite_for_extreme_logits(classifier_discrepancy)
+    assert_finite_in_float32(classifier_discrepancy, arrays=2)
 
 
 def test_mistakes_are_refused():

@@ -9,10 +9,10 @@ from scipy import special, stats
 from jaxfer.losses import domain_adversarial, entropy_conditioning
 
 from ..divergences import checks, predictions
-from .rows import (
-    as_two,
+from .contracts import (
     assert_batch_coupled,
-    assert_degenerate_batches,
+    assert_finite_in_float32,
+    assert_per_example,
     assert_two_sample_mistakes_are_refused,
 )
 
@@ -20,7 +20,8 @@ V = np.array([0.3, -1.0, 0.5])
 
 
 def scored(source, target, **options):
-    return domain_adversarial(source @ V, target @ V, **options)
+    v = V.astype(source.dtype)
+    return domain_adversarial(source @ v, target @ v, **options)
 
 
 def reference(u, v, a=None, b=None):
@@ -65,11 +66,7 @@ def test_sure_critics_cost_what_they_should():
 
 
 def test_contract(x64):
-    assert_batch_coupled(scored)
-
-
-def test_degenerate_batches():
-    assert_degenerate_batches(scored)
+    assert_batch_coupled(scored, samples=2)
 
 
 def test_mistakes_are_refused():
@@ -91,14 +88,11 @@ def test_entropy_conditioning_is_scipys(x64):
 
 
 def test_entropy_conditioning_contract(x64):
-    f = as_two(entropy_conditioning)
-    predictions.assert_one_number_an_example(f)
-    predictions.assert_where_is_slicing(f)
-    predictions.assert_derivatives(f)
+    assert_per_example(entropy_conditioning)
 
 
-def test_entropy_conditioning_of_extreme_logits():
-    predictions.assert_finite_for_extreme_logits(as_two(entropy_conditioning))
+def test_entropy_conditioning_in_float32():
+    assert_finite_in_float32(entropy_conditioning)
 
 
 def test_weights_by_entropy_change_the_loss_and_its_gradient(x64):

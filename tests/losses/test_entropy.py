@@ -1,5 +1,7 @@
 """Entropy against SciPy; information maximisation by its identities and limits."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +11,11 @@ from scipy import special, stats
 from jaxfer.losses import entropy, information_maximization
 
 from ..divergences import checks, predictions
-from .rows import (
-    as_two,
+from .contracts import (
     assert_batch_coupled,
-    assert_degenerate_batches,
+    assert_finite_in_float32,
     assert_one_sample_mistakes_are_refused,
-    of_both,
+    assert_per_example,
 )
 
 
@@ -32,13 +33,11 @@ def test_a_sure_prediction_keeps_what_there_is():
 
 
 def test_contract(x64):
-    predictions.assert_one_number_an_example(as_two(entropy))
-    predictions.assert_where_is_slicing(as_two(entropy))
-    predictions.assert_derivatives(as_two(entropy))
+    assert_per_example(entropy)
 
 
 def test_extreme_logits():
-    predictions.assert_finite_for_extreme_logits(as_two(entropy))
+    assert_finite_in_float32(entropy)
     assert entropy(jnp.array([1e4, -1e4])) == 0
 
 
@@ -98,11 +97,7 @@ def test_a_class_without_examples_has_a_finite_gradient():
 
 
 def test_information_maximization_contract(x64):
-    assert_batch_coupled(of_both(information_maximization, diversity=0.7))
-
-
-def test_degenerate_batches():
-    assert_degenerate_batches(of_both(information_maximization))
+    assert_batch_coupled(partial(information_maximization, diversity=0.7))
 
 
 def test_information_maximization_mistakes_are_refused():

@@ -10,8 +10,8 @@ from scipy import special
 
 from jaxfer.losses import open_set_boundary
 
-from ..divergences import checks, predictions
-from .rows import as_two
+from ..divergences import predictions
+from .contracts import assert_finite_in_float32, assert_per_example
 
 
 def reference(z, boundary=0.5, unknown=-1):
@@ -47,21 +47,7 @@ def test_the_boundary_is_its_minimum(x64):
 
 
 def test_contract(x64):
-    f = as_two(partial(open_set_boundary, boundary=0.3, unknown=2))
-    predictions.assert_derivatives(f)
-    z, other = predictions.logits()
-    expected = f(z, other)
-
-    @checks.quickly
-    def in_other_ways(z):
-        return (
-            open_set_boundary(z.T, boundary=0.3, unknown=2, axis=0),
-            jax.vmap(partial(open_set_boundary, boundary=0.3, unknown=2))(z),
-            open_set_boundary(z + 7, boundary=0.3, unknown=-2),
-        )
-
-    for found in in_other_ways(z):
-        np.testing.assert_allclose(found, expected, rtol=1e-10)
+    assert_per_example(partial(open_set_boundary, boundary=0.3, unknown=0), axes=False)
 
 
 def test_where_is_slicing(x64):
@@ -81,7 +67,7 @@ def test_where_is_slicing(x64):
 
 
 def test_extreme_logits():
-    predictions.assert_finite_for_extreme_logits(as_two(open_set_boundary))
+    assert_finite_in_float32(open_set_boundary)
     np.testing.assert_allclose(open_set_boundary(jnp.array([1e4, 0.0, 0.0])), 0.5e4, rtol=1e-6)
 
 

@@ -11,8 +11,8 @@ from scipy import special
 
 from jaxfer.losses import fixmatch_consistency, pseudo_label_cross_entropy
 
-from ..divergences import checks, predictions
-from .rows import as_two
+from ..divergences import predictions
+from .contracts import assert_finite_in_float32, assert_per_example
 
 
 def optaxs(labelling, learning, threshold):
@@ -57,30 +57,16 @@ def test_only_the_strong_view_learns(x64):
 
 
 def test_contract(x64):
-    def strong(strong_logits, weak_logits, axis=-1, where=None):
+    def strong(strong_logits, weak_logits, **options):
         """The checks want a derivative with respect to what comes first."""
-        return fixmatch_consistency(
-            weak_logits, strong_logits, axis=axis, where=where, threshold=0.3
-        )
+        return fixmatch_consistency(weak_logits, strong_logits, threshold=0.3, **options)
 
-    for f in (strong, as_two(partial(pseudo_label_cross_entropy, threshold=0.3))):
-        predictions.assert_where_is_slicing(f)
-        predictions.assert_derivatives(f)
-        z, other = predictions.logits()
-        expected = f(z, other)
-        assert expected.shape == (5,) and np.any(expected > 0)
-
-        @checks.quickly
-        def in_other_ways(z, other, f=f):
-            return f(z.T, other.T, axis=0), jax.vmap(f)(z, other), f(z + 7, other - 3)
-
-        for found in in_other_ways(z, other):
-            np.testing.assert_allclose(found, expected, rtol=1e-10)
+    assert_per_example(strong, arrays=2, axes=False)
+    assert_per_example(partial(pseudo_label_cross_entropy, threshold=0.3), axes=False)
 
 
 def test_extreme_logits():
-    predictions.assert_finite_for_extreme_logits(fixmatch_consistency)
-    predictions.assert_finite_for_extreme_logits(as_two(pseudo_label_cross_entropy))
+    assert_finite_in_float32(fixmatch_consistency, arrays=2)
 
 
 def test_nan_stays_nan_in_its_example():
