@@ -12,7 +12,7 @@ import optax
 from jaxfer.adapters import dann_strength, reverse_gradient
 
 
-def domains(n=200, shift=3.0, seed=0):
+def domains(n=200, shift=4.0, seed=0):
     draw = np.random.default_rng(seed)
     sides = []
     for offset in (0.0, shift):
@@ -37,40 +37,48 @@ def unit(params):
     return params | {"feature": w / jnp.linalg.norm(w)}
 
 
-def train(adversarial, outputs, strength, *, classes=2, both_heads=False, steps=400, rate=0.03):
-    """A source classifier and an adversary on one feature, by Adam, all in the same step.
+def trainer(adversarial, outputs, *, classes=2, both_heads=False, steps=400):
+    """Trains a source classifier and an adversary on one feature: ``train(strength)``.
 
     ``adversarial(params, source_feature, target_feature, key)`` is what the adversary minimises;
-    with ``both_heads`` it is a classifier of the source too.
+    with ``both_heads`` it is a classifier of the source too. The feature follows its gradient
+    slowly, so that its opponents can keep up with it.
     """
     x, y, z, _ = domains()
-    rule, schedule = optax.adam(rate), dann_strength(steps, end=strength)
+    schedule = dann_strength(steps)
+    rule = optax.multi_transform(
+        {"feature": optax.sgd(0.05), "opponents": optax.adam(0.05)},
+        {"feature": "feature", "head": "opponents", "adversary": "opponents"},
+    )
 
-    def loss(params, step, key):
+    def loss(params, step, key, strength):
         params = unit(params)
         f, g = x @ params["feature"], z @ params["feature"]
         supervised = cross_entropy(apply(params["head"], f), y)
         if both_heads:
             supervised += cross_entropy(apply(params["adversary"], f), y)
-        return supervised + adversarial(params, *reverse_gradient((f, g), schedule(step)), key)
-
-    @jax.jit
-    def run(params):
-        def one(carry, step):
-            params, state = carry
-            gradient = jax.grad(loss)(params, step, jax.random.fold_in(jax.random.key(0), step))
-            updates, state = rule.update(gradient, state)
-            return (optax.apply_updates(params, updates), state), None
-
-        return jax.lax.scan(one, (params, rule.init(params)), jnp.arange(steps))[0][0]
+        reversed_features = reverse_gradient((f, g), strength * schedule(step))
+        return supervised + adversarial(params, *reversed_features, key)
 
     keys = jax.random.split(jax.random.key(1))
     begin = {
         "feature": jnp.array([0.7, 0.7]),
-        "head": affine(keys[0], classes),
-        "adversary": affine(keys[1], outputs),
+        "head": curved(keys[0], classes),
+        "adversary": curved(keys[1], outputs),
     }
-    return unit(run(begin))
+
+    @jax.jit
+    def train(strength):
+        def one(carry, step):
+            params, state = carry
+            key = jax.random.fold_in(jax.random.key(0), step)
+            gradient = jax.grad(loss)(params, step, key, strength)
+            updates, state = rule.update(gradient, state)
+            return (optax.apply_updates(params, updates), state), None
+
+        return unit(jax.lax.scan(one, (begin, rule.init(begin)), jnp.arange(steps))[0][0])
+
+    return train
 
 
 def judge(params):
@@ -81,12 +89,14 @@ def judge(params):
     return domain_accuracy(f, g), float(np.mean(found == t))
 
 
-def affine(key, outputs):
-    return {"w": jax.random.normal(key, (1, outputs)), "b": jnp.zeros(outputs)}
+def curved(key, outputs):
+    return {"w": 0.5 * jax.random.normal(key, (2, outputs)), "b": jnp.zeros(outputs)}
 
 
 def apply(layer, feature):
-    return feature[:, None] @ layer["w"] + layer["b"]
+    """Of the feature and of a bend of it: in a line, two classifiers could differ on one side alone."""
+    both = jnp.stack([feature, 0.5 * feature * jnp.tanh(feature)], axis=1)
+    return both @ layer["w"] + layer["b"]
 
 
 def cross_entropy(logits, labels):
