@@ -5,12 +5,40 @@ A batch-coupled loss is called as ``f(x, weights=..., axis_name=...)`` or, of tw
 axis=..., where=...)``.
 """
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ..divergences import checks, predictions
+
+
+def whole(f):
+    """A loss compiled as a whole; called eagerly, each of its operations would be, for each shape."""
+
+    @cache
+    def compiled(static):
+        return jax.jit(partial(f, **dict(static)))
+
+    def call(*arrays, **options):
+        arguments = {
+            k: x for k, x in options.items() if isinstance(x, (float, np.ndarray, jax.Array))
+        }
+        static = tuple((k, x) for k, x in options.items() if k not in arguments)
+        return compiled(static)(*arrays, **arguments)
+
+    return call
+
+
+def grad(f, argnums=0):
+    return jax.jit(jax.grad(f, argnums))
+
+
+def value_and_grad(f, argnums=0):
+    return jax.jit(jax.value_and_grad(f, argnums))
+
 
 NAMES = {1: ("weights",), 2: ("source_weights", "target_weights")}
 
@@ -76,17 +104,20 @@ def assert_batch_coupled(f, samples=1, *, repeat=True, smooth=True, atol=1e-9):
     for name in ("in another order", "other scales"):
         close(values[row[name]], value, rtol=1e-10, atol=1e-12)
     assert abs(values[row["alike"]] - value) > 1e-4 * abs(value)
-    close(loss(base), value, rtol=1e-10)  # eager is jitted and vmapped
-    close(f(*base[:count]), values[row["alike"]], rtol=1e-10)
+    many = [np.repeat(x, n.astype(int), axis=0) for x, n in zip(base, counts, strict=False)]
+    kept = [w > 0 for w in garbage[0][count:]]
+    sliced = tuple(x[k] for x, k in zip(garbage[0], 2 * kept, strict=True))
+    one, without, some, repeated = checks.quickly(
+        lambda base, sliced, many: (loss(base), f(*base[:count]), loss(sliced), f(*many))
+    )(base, sliced, many)
+    close(one, value, rtol=1e-10)  # without vmap
+    close(without, values[row["alike"]], rtol=1e-10)
     if repeat:
-        many = (np.repeat(x, n.astype(int), axis=0) for x, n in zip(base, counts, strict=False))
-        close(f(*many), values[row["repeated"]], rtol=1e-10, atol=1e-12)
+        close(repeated, values[row["repeated"]], rtol=1e-10, atol=1e-12)
 
     # What is absent is sliced away, whatever stands there.
-    kept = [w > 0 for w in garbage[0][count:]]
     close(values[row["absent too"]], values[row["absent"]], rtol=1e-10)
-    sliced = tuple(x[k] for x, k in zip(garbage[0], 2 * kept, strict=True))
-    close(loss(sliced), values[row["absent"]], rtol=1e-10)
+    close(some, values[row["absent"]], rtol=1e-10)
     for gradient, k in zip(gradients[:count], kept, strict=True):
         there, too = gradient[row["absent"]], gradient[row["absent too"]]
         assert not there[~k].any() and there[k].any()
@@ -187,10 +218,6 @@ def assert_per_example(f, arrays=1, *, axes=True):
     close = np.testing.assert_allclose
     expected = each[0]
     assert expected.shape == (5,) and expected.any()
-    close(f(*base), expected, rtol=1e-10)
-    close(f(*base.swapaxes(1, 2), axis=0), expected, rtol=1e-10)
-    if axes:
-        close(f(*base.reshape(arrays, 5, 2, 2), axis=(1, 2)), expected, rtol=1e-10)
     close(np.vdot(gradient[0], direction), forward[0], rtol=1e-9)
     by = np.arange(1.0, 6)
     close(forward[0], by @ (each[1] - each[2]) / (2 * step), rtol=1e-6, atol=1e-9)
@@ -198,9 +225,21 @@ def assert_per_example(f, arrays=1, *, axes=True):
     # What is left out is sliced away; it broadcasts, as in optax.
     assert not gradient[3][:, ~where].any() and each[3, 4] == 0
     kept = where[0]
-    close(f(*masked[:, :2][..., kept]), each[3, :2], rtol=1e-12)
-    close(f(*masked[:, 2][..., where[2]]), each[3, 2], rtol=1e-12)
-    close(f(*masked[:, :2], where=kept), each[3, :2], rtol=1e-12)
+
+    @checks.quickly
+    def in_other_ways(base, masked):
+        alike = [f(*base), f(*base.swapaxes(1, 2), axis=0)]
+        if axes:
+            alike.append(f(*base.reshape(arrays, 5, 2, 2), axis=(1, 2)))
+        sliced = f(*masked[:, :2][..., kept]), f(*masked[:, 2][..., where[2]])
+        return alike, sliced, f(*masked[:, :2], where=kept)
+
+    alike, sliced, broadcast = in_other_ways(base, masked)
+    for found in alike:
+        close(found, expected, rtol=1e-10)
+    close(sliced[0], each[3, :2], rtol=1e-12)
+    close(sliced[1], each[3, 2], rtol=1e-12)
+    close(broadcast, each[3, :2], rtol=1e-12)
     jax.eval_shape(jax.grad(lambda z: jnp.sum(jax.grad(lambda z: f(*z).sum())(z) ** 2)), base)
     half = jax.ShapeDtypeStruct((5, 4), jnp.bfloat16)
     assert jax.eval_shape(f, *[half] * arrays) == jax.ShapeDtypeStruct((5,), jnp.float32)
