@@ -43,74 +43,36 @@ def value_and_grad(f, argnums=0):
 NAMES = {1: ("weights",), 2: ("source_weights", "target_weights")}
 
 
-def assert_batch_coupled(f, samples=1, *, repeat=True, smooth=True, atol=1e-9):
-    """All of it, in float64. Not ``smooth``: something in it is held constant in differentiation."""
-    count, names = samples, NAMES[samples]
-
-    def loss(inputs, axis_name=None):
-        options = dict(zip(names, inputs[count:], strict=True))
-        if axis_name is not None:
-            options["axis_name"] = axis_name
-        return f(*inputs[:count], **options)
+def assert_batch_coupled(f, samples=1, *, repeat=True, smooth=True):
+    """All but second derivatives. Not ``smooth``: something is held constant in differentiation."""
+    loss, rows, direction = _loss(f, samples), *_rows(samples)
+    (base, garbage), row = (rows["base"], rows["absent"]), {name: i for i, name in enumerate(rows)}
 
     @checks.quickly
     @jax.vmap
-    def everything(inputs, direction):
+    def everything(inputs):
         value, gradient = jax.value_and_grad(loss)(inputs)
-        forward = jax.jvp(loss, (inputs,), (direction,))[1]
-        return value, gradient, forward, jax.jvp(jax.grad(loss), (inputs,), (direction,))[1]
+        return value, gradient, jax.jvp(loss, (inputs,), (direction,))[1]
 
-    base = _drawn(count)
-    draw = np.random.default_rng(5)
-    direction = tuple(draw.normal(size=x.shape) for x in base)
-    step = 1e-5
-    orders = [draw.permutation(len(x)) for x in base[:count]]
-    absent = [np.array([2, 5]), np.array([0])][:count]
-    garbage = [_without(base, absent, value) for value in (100.0, -1e3)]
-    scales = (100, 0.01)[:count]
-    counts = [np.arange(len(x)) % 3 + 1.0 for x in base[:count]]
-    rows = {
-        "base": base,
-        "above": tuple(x + step * t for x, t in zip(base, direction, strict=True)),
-        "below": tuple(x - step * t for x, t in zip(base, direction, strict=True)),
-        "in another order": tuple(x[o] for x, o in zip(base, 2 * orders, strict=True)),
-        "other scales": (
-            *base[:count],
-            *(s * w for s, w in zip(scales, base[count:], strict=True)),
-        ),
-        "alike": (*base[:count], *(3 * np.ones_like(w) for w in base[count:])),
-        "repeated": (*base[:count], *counts),
-        "absent": garbage[0],
-        "absent too": garbage[1],
-        "equal points": tuple(np.ones_like(x) for x in base),
-        "points at 0": (*(np.zeros_like(x) for x in base[:count]), *base[count:]),
-        "pairs of points": tuple(x[np.arange(len(x)) // 2] for x in base),
-        "one point": (*base[:count], *(np.eye(len(w))[1] for w in base[count:])),
-    }
-    for index, name in enumerate(names, count):
-        rows[f"{name} empty"] = (*base[:index], 0 * base[index], *base[index + 1 :])
-    stacked = tuple(np.stack(column) for column in zip(*rows.values(), strict=True))
-    directions = tuple(np.stack([t] * len(rows)) for t in direction)
-    values, gradients, forward, curvature = jax.tree.map(
-        np.asarray, everything(stacked, directions)
-    )
-    row = {name: index for index, name in enumerate(rows)}
+    counts = rows["repeated"][samples:]
+    many = [np.repeat(x, n.astype(int), axis=0) for x, n in zip(base, counts, strict=False)]
+    kept = [w > 0 for w in garbage[samples:]]
+    sliced = tuple(x[k] for x, k in zip(garbage, 2 * kept, strict=True))
 
+    @checks.quickly
+    def one_by_one(base, sliced, many):
+        return loss(base), f(*base[:samples]), loss(sliced), f(*many)
+
+    values, gradients, forward = jax.tree.map(np.asarray, everything(_stacked(rows)))
+    alone, without, some, repeated = one_by_one(base, sliced, many)
+    close, value = np.testing.assert_allclose, values[0]
     for name, index in row.items():
-        found = (values, *gradients, forward, *curvature)
+        found = (values, *gradients, forward)
         assert all(np.isfinite(number[index]).all() for number in found), name
-    close = np.testing.assert_allclose
-    value = values[0]
+    close(alone, value, rtol=1e-10)
     for name in ("in another order", "other scales"):
         close(values[row[name]], value, rtol=1e-10, atol=1e-12)
     assert abs(values[row["alike"]] - value) > 1e-4 * abs(value)
-    many = [np.repeat(x, n.astype(int), axis=0) for x, n in zip(base, counts, strict=False)]
-    kept = [w > 0 for w in garbage[0][count:]]
-    sliced = tuple(x[k] for x, k in zip(garbage[0], 2 * kept, strict=True))
-    one, without, some, repeated = checks.quickly(
-        lambda base, sliced, many: (loss(base), f(*base[:count]), loss(sliced), f(*many))
-    )(base, sliced, many)
-    close(one, value, rtol=1e-10)  # without vmap
     close(without, values[row["alike"]], rtol=1e-10)
     if repeat:
         close(repeated, values[row["repeated"]], rtol=1e-10, atol=1e-12)
@@ -118,59 +80,91 @@ def assert_batch_coupled(f, samples=1, *, repeat=True, smooth=True, atol=1e-9):
     # What is absent is sliced away, whatever stands there.
     close(values[row["absent too"]], values[row["absent"]], rtol=1e-10)
     close(some, values[row["absent"]], rtol=1e-10)
-    for gradient, k in zip(gradients[:count], kept, strict=True):
+    for gradient, k in zip(gradients[:samples], kept, strict=True):
         there, too = gradient[row["absent"]], gradient[row["absent too"]]
         assert not there[~k].any() and there[k].any()
         close(too, there, rtol=1e-6, atol=1e-12)
-    for name in names:
+    for name in NAMES[samples]:
         assert values[row[f"{name} empty"]] == 0
         assert not any(gradient[row[f"{name} empty"]].any() for gradient in gradients)
 
     reverse = sum(np.vdot(g[0], t) for g, t in zip(gradients, direction, strict=True))
     close(reverse, forward[0], rtol=1e-8)
-    assert np.abs(curvature[0][0]).max() > 0
     if smooth:
-        close(forward[0], (values[1] - values[2]) / (2 * step), rtol=1e-6)
-        for found, gradient in zip(curvature[:count], gradients, strict=False):
-            difference = (gradient[1] - gradient[2]) / (2 * step)
-            close(found[0], difference, rtol=1e-4, atol=1e-5 * np.abs(difference).max())
-    # Reverse over reverse exists; half precision is computed in float32.
-    jax.eval_shape(jax.grad(lambda x: sum(jnp.sum(g**2) for g in jax.grad(loss)(x))), base)
+        close(forward[0], (values[1] - values[2]) / (2 * STEP), rtol=1e-6)
+    # Half precision is computed in float32.
     for dtype in (jnp.bfloat16, jnp.float32):
-        half = [jax.ShapeDtypeStruct(x.shape, dtype) for x in base[:count]]
+        half = [jax.ShapeDtypeStruct(x.shape, dtype) for x in base[:samples]]
         assert jax.eval_shape(f, *half).dtype == jnp.float32
-    _assert_shards_equal_the_whole(loss, count, atol)
 
 
-def _assert_shards_equal_the_whole(loss, count, atol):
-    """Of a local loss and the global one the mean of the shards' gradients is that of the whole."""
-    whole = _drawn(count, sizes=(8, 12))
-    whole[count][:2] = 0  # one shard of the first sample is empty
-    matrix = np.random.default_rng(6).normal(size=(3, 3))
-
-    def total(matrix, inputs, axis_name=None):
-        mapped = tuple(x @ matrix for x in inputs[:count])
-        value = loss((*mapped, *inputs[count:]), axis_name)
-        return sum(jnp.mean(jnp.sin(x)) for x in mapped) + value, value
-
-    def local(matrix, *inputs):
-        (_, value), gradient = jax.value_and_grad(total, has_aux=True)(matrix, inputs, "batch")
-        return value, jax.lax.pmean(gradient, "batch")
+def assert_second_derivatives(f, samples=1, *, smooth=True):
+    """Forward over reverse against differences of gradients, finite everywhere; and reverse twice."""
+    loss, rows, direction = _loss(f, samples), *_rows(samples)
 
     @checks.quickly
-    def both(matrix, whole):
-        shards = [x.reshape(4, -1, *x.shape[1:]) for x in whole]
-        mapped = jax.vmap(local, (None, *[0] * len(whole)), axis_name="batch")(matrix, *shards)
-        return mapped, jax.value_and_grad(total, has_aux=True)(matrix, whole)
+    @jax.vmap
+    def both(inputs):
+        gradient, curvature = jax.jvp(jax.grad(loss), (inputs,), (direction,))
+        twice = jax.grad(lambda x: sum(map(jnp.vdot, jax.grad(loss)(x), direction)))(inputs)
+        return gradient, curvature, twice
 
-    (values, gradients), ((_, value), gradient) = both(matrix, whole)
-    np.testing.assert_allclose(values, np.full(4, value), atol=atol)
-    np.testing.assert_allclose(gradients, np.stack([gradient] * 4), atol=atol)
+    gradients, curvature, twice = jax.tree.map(np.asarray, both(_stacked(rows)))
+    for index, name in enumerate(rows):
+        assert all(np.isfinite(x[index]).all() for x in (*curvature, *twice)), name
+    assert np.abs(curvature[0][0]).max() > 0
+    for gradient, found, again in zip(gradients, curvature, twice, strict=True):
+        difference = (gradient[1] - gradient[2]) / (2 * STEP)
+        if smooth:
+            scale = np.abs(difference).max()
+            np.testing.assert_allclose(found[0], difference, rtol=1e-4, atol=1e-5 * scale)
+            np.testing.assert_allclose(again[0], found[0], rtol=1e-6, atol=1e-8 * scale)
 
 
-def _drawn(count, sizes=(7, 9)):
-    points = checks.two(n=sizes[0], m=sizes[1])[:count]
-    return *points, *(checks.weights(i + 1, len(x)) for i, x in enumerate(points))
+STEP = 1e-5
+
+
+def _loss(f, samples):
+    """``f`` of one tuple: the samples, then their weights."""
+
+    def loss(inputs):
+        return f(*inputs[:samples], **dict(zip(NAMES[samples], inputs[samples:], strict=True)))
+
+    return loss
+
+
+def _rows(samples):
+    """Named inputs: one, a step beside it on either side, and others that say something of it."""
+    points = checks.two()[:samples]
+    weights = [checks.weights(index + 1, len(x)) for index, x in enumerate(points)]
+    base = (*points, *weights)
+    draw = np.random.default_rng(5)
+    direction = tuple(draw.normal(size=x.shape) for x in base)
+    orders = [draw.permutation(len(x)) for x in points]
+    absent = [np.array([2, 5]), np.array([0])][:samples]
+    scales = (100, 0.01)[:samples]
+    rows = {
+        "base": base,
+        "above": tuple(x + STEP * t for x, t in zip(base, direction, strict=True)),
+        "below": tuple(x - STEP * t for x, t in zip(base, direction, strict=True)),
+        "in another order": tuple(x[o] for x, o in zip(base, 2 * orders, strict=True)),
+        "other scales": (*points, *(s * w for s, w in zip(scales, weights, strict=True))),
+        "alike": (*points, *(3 * np.ones_like(w) for w in weights)),
+        "repeated": (*points, *(np.arange(len(w)) % 3 + 1.0 for w in weights)),
+        "absent": _without(base, absent, 100.0),
+        "absent too": _without(base, absent, -1e3),
+        "equal points": tuple(np.ones_like(x) for x in base),
+        "points at 0": (*(np.zeros_like(x) for x in points), *weights),
+        "pairs of points": tuple(x[np.arange(len(x)) // 2] for x in base),
+        "one point": (*points, *(np.eye(len(w))[1] for w in weights)),
+    }
+    for index, name in enumerate(NAMES[samples], samples):
+        rows[f"{name} empty"] = (*base[:index], 0 * base[index], *base[index + 1 :])
+    return rows, direction
+
+
+def _stacked(rows):
+    return tuple(np.stack(column) for column in zip(*rows.values(), strict=True))
 
 
 def _without(inputs, absent, value):

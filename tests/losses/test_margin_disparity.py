@@ -69,7 +69,7 @@ def test_two_classes_are_softplus(x64):
     np.testing.assert_allclose(margin_disparity(*z), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("gap", [20.0, 200.0, 1e4])
+@pytest.mark.parametrize("gap", [20.0, 1e4])
 def test_a_sure_adversary_has_a_finite_logarithm_and_a_slope(gap):
     """In float32 1 - p is 0 from a gap of 17 on; its logarithm is -gap, its slope -1."""
     classifier = np.float32([[1, 0, 0]])

@@ -41,7 +41,6 @@ def test_a_class_that_the_target_lacks_weighs_little():
     np.testing.assert_allclose(with_it, without, rtol=0.1)
 
 
-@pytest.mark.slow
 def test_contract(x64):
     assert_batch_coupled(weighed)
 
