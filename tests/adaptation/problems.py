@@ -6,12 +6,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from jaxfer import adaptation
 from jaxfer.adaptation import Classifier
 from jaxfer.adapters import linear_feature_map, network_feature_map
-from jaxfer.experiments.adaptation_methods import Recipe
+from jaxfer.experiments.adaptation_methods import METHODS, Recipe
 from jaxfer.typing import DomainBatch, LabelledBatch
+
+STEPS = 20
+
+
+def some_slow(names, fast):
+    """Parameters of a test, all but a few of them marked as slow."""
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def quickly(f):
+    """Compiled in less time, to slower code."""
+    return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def equal(tree, other):
+    """Bit for bit."""
+    return jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), tree, other))
+
+
+def made(name, **options):
+    """A method of the registry on a small network; with batch normalisation where it needs that."""
+    network = classifier(batch_norm=name in ("tent", "adabn"))
+    return METHODS[name](recipe(network, steps=STEPS, **options))
 
 
 class Encoder(NamedTuple):

@@ -9,7 +9,7 @@ from jaxfer import adaptation
 from jaxfer.adaptation.toy import toy_batch, toy_classifier
 from jaxfer.adapters import constant_strength, network_feature_map
 
-from .test_methods import some_slow
+from .problems import some_slow
 
 STRENGTH = constant_strength(0.3)
 NETWORK = toy_classifier()

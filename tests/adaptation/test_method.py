@@ -13,7 +13,7 @@ from jaxfer.adapters import DomainStates, linear_feature_map
 from jaxfer.typing import DomainBatch, LabelledBatch
 
 from . import problems
-from .test_methods import equal, made, quickly, some_slow
+from .problems import equal, made, quickly, some_slow
 
 PARAMS = {"a": jnp.array([1.0, 2.0]), "b": jnp.array([3.0])}
 KEY = jax.random.key(0)

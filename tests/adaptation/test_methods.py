@@ -10,19 +10,10 @@ from jaxfer import adaptation
 from jaxfer.experiments.adaptation_methods import METHODS
 
 from . import problems
+from .problems import STEPS, equal, made, quickly, some_slow
 
 FAST = {"dann", "adda", "shot", "mean-teacher"}
 PHASES = {"adda", "shot", "tent"}
-STEPS = 20
-
-
-def made(name, **options):
-    network = problems.classifier(batch_norm=name in ("tent", "adabn"))
-    return METHODS[name](problems.recipe(network, steps=STEPS, **options))
-
-
-def some_slow(names):
-    return [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def steps_of(method, batch, *, rate=0.02, steps=STEPS):
@@ -41,10 +32,6 @@ def steps_of(method, batch, *, rate=0.02, steps=STEPS):
         return carry[0], carry[1], metrics
 
     return train
-
-
-def quickly(f):
-    return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def stacked(trees):
@@ -98,10 +85,6 @@ def test_every_method_starts_from_a_trained_network(name):
     for entry in set(params) - taken:
         assert equal(params[entry], fresh[entry])
     assert jax.tree.structure(state) == jax.tree.structure(others)
-
-
-def equal(tree, other):
-    return jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), tree, other))
 
 
 @pytest.mark.parametrize(
