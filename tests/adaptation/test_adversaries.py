@@ -78,7 +78,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", some_slow(CASES, {"dann", "wdgrl"}))
+@pytest.mark.parametrize("name", some_slow(CASES, {"dann"}))
 def test_the_encoder_gets_the_adversarys_gradient_reversed(name, x64):
     """Times the strength, on top of that of the cross-entropy; the adversary gets its own."""
     method, reference = CASES[name]

@@ -104,8 +104,17 @@ def test_the_supervised_loss_is_cross_entropy():
     labelled = LabelledBatch(batch.target[:2] + 1, jnp.array([1, 0]))
     batch = batch._replace(labelled_target=labelled)
     params, state = adaptation.init_classifier(toy_classifier(), KEY)
-    outputs = adaptation.forward(toy_classifier(), params, state, batch, None)
     weights = np.array([1.0, 0, 2, 3, 1, 1])
+
+    @quickly
+    def supervised(params, weights):
+        outputs = adaptation.forward(toy_classifier(), params, state, batch, None)
+        alone = outputs._replace(labelled_target=None)
+        return (
+            adaptation.supervised_loss(outputs, batch),
+            adaptation.supervised_loss(outputs, batch, weights=weights)[0],
+            adaptation.supervised_loss(alone, batch)[0],
+        )
 
     def losses(x, y):
         features = np.asarray(x, float) @ params["encoder"]["weight"] + params["encoder"]["bias"]
@@ -113,13 +122,11 @@ def test_the_supervised_loss_is_cross_entropy():
         return np.log(np.exp(logits).sum(1)) - logits[np.arange(len(y)), np.asarray(y)]
 
     own, more = losses(*batch.source), losses(*labelled).mean()
-    value, metrics = adaptation.supervised_loss(outputs, batch)
+    (value, metrics), weighted, alone = supervised(params, weights.astype(np.float32))
     np.testing.assert_allclose(value, own.mean() + more, rtol=1e-5)
     np.testing.assert_allclose(metrics["source_loss"], own.mean(), rtol=1e-5)
     np.testing.assert_allclose(metrics["target_loss"], more, rtol=1e-5)
-    weighted, _ = adaptation.supervised_loss(outputs, batch, weights=jnp.asarray(weights))
     np.testing.assert_allclose(weighted, (own * weights).sum() / 8 + more, rtol=1e-5)
-    alone, _ = adaptation.supervised_loss(outputs._replace(labelled_target=None), batch)
     np.testing.assert_allclose(alone, own.mean(), rtol=1e-5)
 
 
