@@ -12,6 +12,7 @@ from jaxfer import evaluation
 from jaxfer.report import (
     AdaptationRow,
     MethodCurve,
+    adaptation_summary,
     adaptation_table,
     confusion_picture,
     feature_scatter,
@@ -178,25 +179,11 @@ def draw(
 
 def summarise(rows: list[AdaptationRow], seen: Mapping[str, Seen]) -> dict[str, Any]:
     """Means and intervals over seeds, and every seed's number."""
-    found: dict[str, Any] = {
+    bounds = {
         name: _estimate(seen[name].metrics["target_accuracy"][-1])
         for name in (SOURCE_ONLY, ON_TARGET)
     }
-    for row in rows:
-        change = evaluation.seed_difference(row.picked, row.source_only)
-        on_target = seen[ON_TARGET].metrics["target_accuracy"][-1]
-        gap = evaluation.gap_closed(row.picked, row.source_only, on_target)
-        found[row.method] = {
-            **_estimate(row.picked),
-            "last": _estimate(row.last),
-            "oracle": _estimate(row.oracle),
-            "change": {"mean": change.mean, "ci95": change.ci95},
-            "gap_closed": {"mean": gap.mean, "ci95": gap.ci95},
-            "kept_source_only": row.kept_source_only,
-            "proxy_a_before": row.proxy_a_before,
-            "proxy_a_after": row.proxy_a_after,
-        }
-    return found
+    return {**bounds, **{row.method: adaptation_summary(row) for row in rows}}
 
 
 def report(

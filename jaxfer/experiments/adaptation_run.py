@@ -414,9 +414,7 @@ def compare(config: AdaptationOptions, shift: Shift) -> dict[str, Any]:
                 validators=VALIDATORS,
                 validator=config.validator,
                 source_labels=np.asarray(arrays.source_validation.y),
-                test_labels=None
-                if arrays.target_test is None
-                else np.asarray(arrays.target_test.y),
+                test_labels=test_labels,
                 classes=shift.source.classes,
                 title=f"{shift.source.name} to {shift.target.name}",
             ),

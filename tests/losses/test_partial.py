@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxfer.losses import domain_adversarial, partial_class_weights
+from jaxfer import losses
 
 from ..divergences import checks, predictions
-from .contracts import assert_batch_coupled, assert_one_sample_mistakes_are_refused
+from .contracts import assert_batch_coupled, assert_one_sample_mistakes_are_refused, whole
+
+domain_adversarial = whole(losses.domain_adversarial)
+partial_class_weights = whole(losses.partial_class_weights)
 
 
 def weighed(x, weights=None, axis_name=None):
@@ -47,6 +50,8 @@ def test_equal_classes_weigh_1():
 
 
 def test_mistakes_are_refused():
-    assert_one_sample_mistakes_are_refused(partial_class_weights, "target_logits", "target_weights")
+    assert_one_sample_mistakes_are_refused(
+        losses.partial_class_weights, "target_logits", "target_weights"
+    )
     with pytest.raises(ValueError, match="temperature must be a finite number above 0; it is 0"):
-        partial_class_weights(np.ones((2, 2)), temperature=0)
+        losses.partial_class_weights(np.ones((2, 2)), temperature=0)
