@@ -1,5 +1,8 @@
 """Methods of domain adaptation: from a labelled source to an unlabelled target."""
 
+from jaxfer.adaptation.afn import afn
+from jaxfer.adaptation.bnm import bnm
+from jaxfer.adaptation.bsp import bsp
 from jaxfer.adaptation.cdan import cdan
 from jaxfer.adaptation.classifier import (
     Classifier,
@@ -12,7 +15,14 @@ from jaxfer.adaptation.classifier import (
 )
 from jaxfer.adaptation.dan import dan
 from jaxfer.adaptation.dann import dann, domain_accuracy
+from jaxfer.adaptation.deep_coral import deep_coral
+from jaxfer.adaptation.deep_jdot import deep_jdot
+from jaxfer.adaptation.dsan import dsan
+from jaxfer.adaptation.infomax import infomax
+from jaxfer.adaptation.jan import jan
+from jaxfer.adaptation.mcc import mcc
 from jaxfer.adaptation.mcd import mcd
+from jaxfer.adaptation.mdd import mdd
 from jaxfer.adaptation.method import (
     Loss,
     Method,
@@ -25,7 +35,9 @@ from jaxfer.adaptation.method import (
     play,
     update,
 )
+from jaxfer.adaptation.pseudo_labels import pseudo_labels
 from jaxfer.adaptation.source_only import source_only
+from jaxfer.adaptation.vada import vada
 
 __all__ = [
     "Classifier",
@@ -36,19 +48,31 @@ __all__ = [
     "Player",
     "Term",
     "Updated",
+    "afn",
+    "bnm",
+    "bsp",
     "cdan",
     "dan",
     "dann",
+    "deep_coral",
+    "deep_jdot",
     "domain_accuracy",
+    "dsan",
     "entries",
     "forward",
+    "infomax",
     "init_classifier",
     "init_optimiser",
+    "jan",
+    "mcc",
     "mcd",
+    "mdd",
     "minimise",
     "play",
     "predict",
+    "pseudo_labels",
     "source_only",
     "supervised_loss",
     "update",
+    "vada",
 ]

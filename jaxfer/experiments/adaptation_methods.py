@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import optax
 import tyro
@@ -108,29 +108,78 @@ class Recipe(NamedTuple):
         return network_feature_map(inputs or self.features, 1, hidden=self.hidden)
 
 
-def _cdan(recipe: Recipe, entropy_weights: bool) -> Method:
+def _conditional(recipe: Recipe, make: Callable[..., Method], **options: Any) -> Method:
+    """A method with CDAN's adversary; of large products it sees a random part, as published."""
     inputs = recipe.features * recipe.classes
     random = 1024 if inputs > 4096 else None
-    return adaptation.cdan(
+    return make(
         recipe.classifier,
         adversary=recipe.critic(random or inputs),
         strength=recipe.rising(),
-        entropy_weights=entropy_weights,
         random_dimension=random,
+        axis_name=recipe.axis_name,
+        **options,
     )
 
 
 METHODS: Mapping[str, Callable[[Recipe], Method]] = {
     "source-only": lambda recipe: adaptation.source_only(recipe.classifier),
+    # By a divergence.
     "dan": lambda recipe: adaptation.dan(
         recipe.classifier, strength=recipe.rising(), axis_name=recipe.axis_name
     ),
+    "jan": lambda recipe: adaptation.jan(
+        recipe.classifier, strength=recipe.rising(), axis_name=recipe.axis_name
+    ),
+    "dsan": lambda recipe: adaptation.dsan(
+        recipe.classifier, strength=recipe.rising(0.5), axis_name=recipe.axis_name
+    ),
+    "coral": lambda recipe: adaptation.deep_coral(
+        recipe.classifier, strength=recipe.constant(), axis_name=recipe.axis_name
+    ),
+    "deepjdot": lambda recipe: adaptation.deep_jdot(recipe.classifier, strength=recipe.rising()),
+    # By an adversary.
     "dann": lambda recipe: adaptation.dann(
         recipe.classifier, adversary=recipe.critic(), strength=recipe.rising()
     ),
-    "cdan": lambda recipe: _cdan(recipe, False),
-    "cdan+e": lambda recipe: _cdan(recipe, True),
+    "cdan": lambda recipe: _conditional(recipe, adaptation.cdan),
+    "cdan+e": lambda recipe: _conditional(recipe, adaptation.cdan, entropy_weights=True),
+    "mdd": lambda recipe: adaptation.mdd(
+        recipe.classifier,
+        adversary=network_feature_map(recipe.features, recipe.classes, hidden=recipe.hidden),
+        strength=recipe.rising(0.1),
+        axis_name=recipe.axis_name,
+    ),
     "mcd": lambda recipe: adaptation.mcd(recipe.classifier),
+    # By the structure of features and predictions.
+    "mcc": lambda recipe: adaptation.mcc(
+        recipe.classifier, strength=recipe.constant(), axis_name=recipe.axis_name
+    ),
+    "afn": lambda recipe: adaptation.afn(recipe.classifier, strength=recipe.constant(0.05)),
+    "dann+bsp": lambda recipe: adaptation.bsp(
+        recipe.classifier,
+        adversary=recipe.critic(),
+        strength=recipe.rising(),
+        axis_name=recipe.axis_name,
+    ),
+    "cdan+bsp": lambda recipe: _conditional(recipe, adaptation.bsp, conditional=True),
+    "bnm": lambda recipe: adaptation.bnm(
+        recipe.classifier, strength=recipe.constant(), axis_name=recipe.axis_name
+    ),
+    "infomax": lambda recipe: adaptation.infomax(
+        recipe.classifier, strength=recipe.rising(), axis_name=recipe.axis_name
+    ),
+    "vat": lambda recipe: adaptation.vada(recipe.classifier, strength=recipe.constant()),
+    "vada": lambda recipe: adaptation.vada(
+        recipe.classifier,
+        adversary=recipe.critic(),
+        adversary_strength=recipe.constant(0.01),
+        strength=recipe.constant(),
+    ),
+    # By self-training.
+    "pseudo-labels": lambda recipe: adaptation.pseudo_labels(
+        recipe.classifier, strength=recipe.rising()
+    ),
 }
 """Every method by the name that ``--methods`` takes."""
 
@@ -151,7 +200,7 @@ def make_method(name: str, recipe: Recipe) -> Method:
     >>> make_method("danm", None)
     Traceback (most recent call last):
         ...
-    jaxfer.typing.UserError: There is no method 'danm'; the methods are: source-only, dan, dann, ...
+    jaxfer.typing.UserError: There is no method 'danm'; the methods are: source-only, dan, jan, ...
     """
     if name not in METHODS:
         raise UserError(f"There is no method {name!r}; the methods are: {', '.join(METHODS)}.")
