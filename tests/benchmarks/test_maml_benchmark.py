@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 
+@pytest.mark.slow
 def test_jaxfer_and_the_textbook_run_beside_each_other(benchmark_module, tmp_path, capfd):
     maml = benchmark_module("maml")
     out = tmp_path / "new" / "maml.json"

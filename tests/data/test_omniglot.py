@@ -142,6 +142,7 @@ def test_a_bad_image_size(image_size):
         load_omniglot("glyphs", image_size=image_size)
 
 
+@pytest.mark.slow
 def test_the_real_one_is_the_same_from_zips_and_tfds(data_dir):
     from_zips = load_omniglot("omniglot", str(data_dir))
     assert from_zips.images.shape == (1623, 20, 28, 28)

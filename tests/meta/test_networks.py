@@ -114,7 +114,7 @@ def assert_directional(learner, problem, objective, *, step=0, rtol=1e-5):
 @pytest.mark.parametrize(
     ("module", "size", "downsampling"),
     [
-        (Conv4, 4, "stride"),
+        pytest.param(Conv4, 4, "stride", marks=pytest.mark.slow),
         pytest.param(Conv4, 16, "max_pool", marks=pytest.mark.slow),
         pytest.param(Conv4, 28, "stride", marks=pytest.mark.slow),
     ],
