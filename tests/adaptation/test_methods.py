@@ -151,7 +151,8 @@ def test_four_devices_equal_one(name, x64):
 @pytest.mark.parametrize(
     "names",
     [
-        ("source-only", "jan", "dsan", "coral"),  # DAN is blind to the classes, and may turn either way
+        # Without DAN, which is blind to the classes and may turn either way.
+        ("source-only", "jan", "dsan", "coral"),
         ("source-only", "dann", "cdan+e", "wdgrl", "mcd"),
         ("source-only", "mcc", "bnm", "infomax", "shot"),
     ],
