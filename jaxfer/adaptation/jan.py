@@ -33,7 +33,8 @@ def jan(
       The method. Metrics: ``joint_mmd``.
 
     Source: Long et al. 2017, Deep transfer learning with joint adaptation networks, equation 9,
-    in its objective of section 4. Deviations: all pairs instead of the linear-time estimate, and no adversarial kernel.
+    in its objective of section 4. Deviations: all pairs instead of the linear-time estimate, and
+    no adversarial kernel.
 
     >>> from jaxfer.adaptation.toy import toy_batch, toy_classifier
     >>> method = jan(toy_classifier())
