@@ -65,6 +65,7 @@ def test_the_nuclear_norm_is_numpys(x64):
     np.testing.assert_allclose(one, -np.sqrt(12) / 12, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_gradients_are_pytorchs_where_values_differ(x64):
     torch = pytest.importorskip("torch")
     f = torch.tensor(checks.two(n=9, d=4)[0], requires_grad=True)
