@@ -36,7 +36,7 @@ def afn(
     Returns:
       The method. Metrics: ``source_norm`` and ``target_norm``, the mean lengths.
 
-    Source: Xu et al. 2019, Larger norm more transferable, equation 6. Deviation: no dropout is
+    Source: Xu et al. 2019, Larger norm more transferable, section 3.4. Deviation: no dropout is
     assumed, and so no factor for it.
 
     >>> import jax

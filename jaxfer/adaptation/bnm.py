@@ -28,7 +28,7 @@ def bnm(
       The method. Metrics: ``nuclear_norm``, over the size of the batch.
 
     Source: Cui et al. 2020, Towards discriminability and diversity: batch nuclear-norm
-    maximization, equation 12.
+    maximization, section 3.
 
     >>> import jax
     >>> from jaxfer.adaptation.toy import toy_batch, toy_classifier

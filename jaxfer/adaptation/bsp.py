@@ -47,7 +47,7 @@ def bsp(
       The method. Metrics: ``domain_accuracy`` and ``spectral``, the sum.
 
     Source: Chen et al. 2019, Transferability vs. discriminability: batch spectral penalization,
-    equations 5 to 7.
+    section 4.
 
     >>> import jax
     >>> from jaxfer.adaptation.toy import toy_classifier

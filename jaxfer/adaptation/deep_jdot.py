@@ -18,6 +18,7 @@ def deep_jdot(
     label_weight: float | Array = 0.0001,
     epsilon: float | Array = 0.1,
     max_iterations: int = 100,
+    axis_name: str | None = None,
 ) -> Method:
     r"""DeepJDOT: the supervised loss plus the cost of transport of features and labels.
 
@@ -34,9 +35,10 @@ def deep_jdot(
       label_weight: :math:`\beta`, at least 0; the paper's for digits.
       epsilon: of the plan's entropy, as a multiple of the mean cost.
       max_iterations: of the solver at each step; a plan need not be exact to be followed.
+      axis_name: as for ``jaxfer.deep_jdot``.
 
     Returns:
-      The method. Metrics: ``transport``. Over devices each pairs its own share of the batch.
+      The method. Metrics: ``transport``.
 
     Source: Damodaran et al. 2018, DeepJDOT, equation 6 and algorithm 1. Deviation: the plan is
     entropic.
@@ -66,6 +68,7 @@ def deep_jdot(
             epsilon=epsilon,
             tolerance=1e-3,
             max_iterations=max_iterations,
+            axis_name=axis_name,
         )
         return strength(step) * cost, {"transport": cost}
 

@@ -29,7 +29,8 @@ def dsan(
     Returns:
       The method. Metrics: ``local_mmd``.
 
-    Source: Zhu et al. 2021, Deep subdomain adaptation network for image classification, equation 7.
+    Source: Zhu et al. 2021, Deep subdomain adaptation network for image classification, section
+    III, with the discrepancy of equation 6.
 
     >>> from jaxfer.adaptation.toy import toy_batch, toy_classifier
     >>> method = dsan(toy_classifier())

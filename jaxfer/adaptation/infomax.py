@@ -34,8 +34,8 @@ def infomax(
       The method. Metrics: ``information``, the negative of the bracket.
 
     Source: Krause et al. 2010, Discriminative clustering by regularized information maximization,
-    equation 3, beside a supervised loss; Liang et al. 2020, Do we really need to access the source
-    data?, equation 3.
+    beside a supervised loss; Liang et al. 2020, Do we really need to access the source data?,
+    equation 3.
 
     >>> import jax
     >>> from jaxfer.adaptation.toy import toy_batch, toy_classifier

@@ -32,8 +32,9 @@ def jan(
     Returns:
       The method. Metrics: ``joint_mmd``.
 
-    Source: Long et al. 2017, Deep transfer learning with joint adaptation networks, equations 9 and
-    10. Deviations: all pairs instead of the linear-time estimate, and no adversarial kernel.
+    Source: Long et al. 2017, Deep transfer learning with joint adaptation networks, equation 9,
+    in its objective of section 4. Deviations: all pairs instead of the linear-time estimate, and
+    no adversarial kernel.
 
     >>> from jaxfer.adaptation.toy import toy_batch, toy_classifier
     >>> method = jan(toy_classifier())

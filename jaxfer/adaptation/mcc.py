@@ -30,7 +30,7 @@ def mcc(
     Returns:
       The method. Metrics: ``confusion``.
 
-    Source: Jin et al. 2020, Minimum class confusion for versatile domain adaptation, equation 8.
+    Source: Jin et al. 2020, Minimum class confusion for versatile domain adaptation, section 3.
 
     >>> import jax
     >>> from jaxfer.adaptation.toy import toy_batch, toy_classifier

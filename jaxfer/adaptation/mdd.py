@@ -38,8 +38,7 @@ def mdd(
     Returns:
       The method. Metrics: ``disparity``.
 
-    Source: Zhang et al. 2019, Bridging theory and algorithm for domain adaptation, equations 27 to
-    30.
+    Source: Zhang et al. 2019, Bridging theory and algorithm for domain adaptation, section 5.
 
     >>> import jax
     >>> from jaxfer.adaptation.toy import toy_classifier

@@ -8,7 +8,7 @@ import optax
 from jax import Array, lax
 
 from jaxfer.adaptation import classifier as network
-from jaxfer.adaptation.classifier import Classifier, forward_target
+from jaxfer.adaptation.classifier import Classifier
 from jaxfer.adaptation.method import Method, Player, entries, play
 from jaxfer.adapters import constant_strength
 from jaxfer.adapters.strength_schedules import Schedule
@@ -61,7 +61,8 @@ def mean_teacher(
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         keys = jax.random.split(key, 4)
         seen = batch._replace(target=augment(keys[0], batch.target), labelled_target=None)
-        teacher, _, _ = forward_target(classifier, params["teacher"], state, seen, keys[1])
+        # Beside the source, as the student: both share what batch statistics they share.
+        teacher = network.forward(classifier, params["teacher"], state, seen, keys[1]).target
         batch = batch._replace(target=augment(keys[2], batch.target))
         outputs = network.forward(classifier, params, state, batch, keys[3])
         total, metrics = network.supervised_loss(outputs, batch)

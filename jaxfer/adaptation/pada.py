@@ -42,7 +42,7 @@ def pada(
     Returns:
       The method. Metrics: ``domain_accuracy`` and ``kept_classes``, the sum of the weights.
 
-    Source: Cao et al. 2018, Partial adversarial domain adaptation, equations 4 to 6. Deviation: the
+    Source: Cao et al. 2018, Partial adversarial domain adaptation, section 3.2. Deviation: the
     paper computes :math:`\gamma` on the whole target every 500 steps.
 
     >>> from jaxfer.adaptation.toy import toy_classifier

@@ -46,7 +46,8 @@ def vada(
     Returns:
       The method. Metrics: ``virtual_adversarial``, of the target, and ``entropy``.
 
-    Source: Shu et al. 2018, A DIRT-T approach to unsupervised domain adaptation, equation 8.
+    Source: Shu et al. 2018, A DIRT-T approach to unsupervised domain adaptation,
+    the objective of VADA.
 
     >>> import jax
     >>> from jaxfer.adaptation.toy import toy_batch, toy_classifier

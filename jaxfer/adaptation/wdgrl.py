@@ -42,8 +42,8 @@ def wdgrl(
     Returns:
       The method. Metrics: ``wasserstein``, as the critic sees it in its first turn.
 
-    Source: Shen et al. 2018, Wasserstein distance guided representation learning, equation 6 and
-    algorithm 1.
+    Source: Shen et al. 2018, Wasserstein distance guided representation learning, equations 4
+    and 5 and algorithm 1.
 
     >>> import jax
     >>> from jaxfer.adaptation.toy import toy_classifier

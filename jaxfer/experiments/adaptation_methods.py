@@ -155,7 +155,9 @@ METHODS: Mapping[str, Callable[[Recipe], Method]] = {
     "coral": lambda recipe: adaptation.deep_coral(
         recipe.classifier, strength=recipe.constant(), axis_name=recipe.axis_name
     ),
-    "deepjdot": lambda recipe: adaptation.deep_jdot(recipe.classifier, strength=recipe.rising()),
+    "deepjdot": lambda recipe: adaptation.deep_jdot(
+        recipe.classifier, strength=recipe.rising(), axis_name=recipe.axis_name
+    ),
     # By an adversary.
     "dann": lambda recipe: adaptation.dann(
         recipe.classifier, adversary=recipe.critic(), strength=recipe.rising()

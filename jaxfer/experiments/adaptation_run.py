@@ -251,7 +251,9 @@ def make_judge(predict: Callable[..., Any]) -> Callable[[Judged, Arrays], Metric
             "mmd": evaluation.mmd_score(source.features, target.features),
         }
         if judged.source_only_logits is not None:
-            rejected, _ = evaluation.reject_collapsed(target.logits, judged.source_only_logits)
+            # A class that a method adds for the unknown is not among those of source-only.
+            known = target.logits[:, : judged.source_only_logits.shape[-1]]
+            rejected, _ = evaluation.reject_collapsed(known, judged.source_only_logits)
             scores["rejected"] = rejected.astype(jnp.float32)
         if arrays.target_test is not None:
             x, y = arrays.target_test
