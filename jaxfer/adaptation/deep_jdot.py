@@ -16,7 +16,8 @@ def deep_jdot(
     strength: Schedule | None = None,
     feature_weight: float | Array = 0.001,
     label_weight: float | Array = 0.0001,
-    epsilon: float | Array = 0.05,
+    epsilon: float | Array = 0.1,
+    max_iterations: int = 100,
 ) -> Method:
     r"""DeepJDOT: the supervised loss plus the cost of transport of features and labels.
 
@@ -31,7 +32,8 @@ def deep_jdot(
       strength: :math:`\lambda`, a function of the step; ``None`` is 1 at every step.
       feature_weight: :math:`\alpha`, at least 0; the paper's for digits.
       label_weight: :math:`\beta`, at least 0; the paper's for digits.
-      epsilon: as for ``jaxfer.losses.deep_jdot``, a multiple of the mean cost.
+      epsilon: of the plan's entropy, as a multiple of the mean cost.
+      max_iterations: of the solver at each step; a plan need not be exact to be followed.
 
     Returns:
       The method. Metrics: ``transport``. Over devices each pairs its own share of the batch.
@@ -62,6 +64,8 @@ def deep_jdot(
             feature_weight=feature_weight,
             label_weight=label_weight,
             epsilon=epsilon,
+            tolerance=1e-3,
+            max_iterations=max_iterations,
         )
         return strength(step) * cost, {"transport": cost}
 

@@ -9,7 +9,14 @@ import tyro
 
 from jaxfer import adaptation
 from jaxfer.adaptation import Classifier, Method
-from jaxfer.adapters import FeatureMap, constant_strength, dann_strength, network_feature_map
+from jaxfer.adaptation.fixmatch import Augment
+from jaxfer.adapters import (
+    FeatureMap,
+    constant_strength,
+    dann_strength,
+    linear_feature_map,
+    network_feature_map,
+)
 from jaxfer.adapters.strength_schedules import Schedule
 from jaxfer.experiments.command_line import TrainingOptions, check_at_least
 from jaxfer.typing import UserError
@@ -82,6 +89,9 @@ class Recipe(NamedTuple):
       strength: factor of what the method adds.
       hidden: units of the layers of an adversary.
       axis_name: the mapped axis over which batches are spread.
+      weak, strong: ``augment(key, x) -> x`` of a batch, for methods that compare versions of it.
+      trained: whether ``method.init`` is given the source-only network as its ``start``. Otherwise
+        ADDA, SHOT and TENT train theirs in the first half of the steps.
 
     >>> Recipe(None, features=500, classes=10, steps=1000).strength
     1.0
@@ -94,6 +104,14 @@ class Recipe(NamedTuple):
     strength: float = 1.0
     hidden: tuple[int, ...] = (256, 256)
     axis_name: str | None = None
+    weak: Augment = adaptation.weak_augmentation
+    strong: Augment = adaptation.strong_augmentation
+    trained: bool = False
+
+    @property
+    def warm_up(self) -> int:
+        """Steps in which a method that needs a trained source network makes one for itself."""
+        return 0 if self.trained else self.steps // 2
 
     def rising(self, end: float = 1.0) -> Schedule:
         """DANN's schedule up to a weight."""
@@ -150,6 +168,18 @@ METHODS: Mapping[str, Callable[[Recipe], Method]] = {
         strength=recipe.rising(0.1),
         axis_name=recipe.axis_name,
     ),
+    "adda": lambda recipe: adaptation.adda(
+        recipe.classifier,
+        adversary=recipe.critic(),
+        warm_up=recipe.warm_up,
+        axis_name=recipe.axis_name,
+    ),
+    "wdgrl": lambda recipe: adaptation.wdgrl(
+        recipe.classifier,
+        critic=recipe.critic(),
+        strength=recipe.rising(),
+        axis_name=recipe.axis_name,
+    ),
     "mcd": lambda recipe: adaptation.mcd(recipe.classifier),
     # By the structure of features and predictions.
     "mcc": lambda recipe: adaptation.mcc(
@@ -180,6 +210,34 @@ METHODS: Mapping[str, Callable[[Recipe], Method]] = {
     "pseudo-labels": lambda recipe: adaptation.pseudo_labels(
         recipe.classifier, strength=recipe.rising()
     ),
+    "fixmatch": lambda recipe: adaptation.fixmatch(
+        recipe.classifier, weak=recipe.weak, strong=recipe.strong, strength=recipe.constant()
+    ),
+    "mean-teacher": lambda recipe: adaptation.mean_teacher(
+        recipe.classifier, augment=recipe.weak, strength=recipe.constant(3.0)
+    ),
+    # Without the source, and at test time.
+    "shot": lambda recipe: adaptation.shot(
+        recipe.classifier,
+        features=recipe.features,
+        classes=recipe.classes,
+        warm_up=recipe.warm_up,
+        axis_name=recipe.axis_name,
+    ),
+    "tent": lambda recipe: adaptation.tent(recipe.classifier, warm_up=recipe.warm_up),
+    "adabn": lambda recipe: adaptation.adabn(recipe.classifier),
+    # For a target with fewer classes, or more.
+    "pada": lambda recipe: adaptation.pada(
+        recipe.classifier,
+        adversary=recipe.critic(),
+        classes=recipe.classes,
+        strength=recipe.rising(),
+        axis_name=recipe.axis_name,
+    ),
+    "osbp": lambda recipe: adaptation.osbp(
+        recipe.classifier._replace(head=linear_feature_map(recipe.features, recipe.classes + 1)),
+        strength=recipe.constant(),
+    ),
 }
 """Every method by the name that ``--methods`` takes."""
 
@@ -208,12 +266,13 @@ def make_method(name: str, recipe: Recipe) -> Method:
 
 
 def make_optimiser(config: AdaptationOptions) -> optax.GradientTransformation:
-    """Adam, its rate along a cosine.
+    """Adam, its rate along a cosine of the step, the same for every player.
 
     >>> make_optimiser(AdaptationOptions()).update is not None
     True
     """
-    return optax.adam(optax.cosine_decay_schedule(config.rate, config.steps, alpha=0.01))
+    rate = optax.cosine_decay_schedule(config.rate, config.steps, alpha=0.01)
+    return optax.chain(optax.scale_by_adam(), adaptation.scale_by_step(rate))
 
 
 def check_options(config: AdaptationOptions) -> None:
