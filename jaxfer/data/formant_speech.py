@@ -1,6 +1,7 @@
 """Digits that nobody spoke: a buzz and a hiss shaped by formants, when there are no recordings."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -135,7 +136,7 @@ def _take(word: str, voice: Voice, length: int, generator: np.random.Generator) 
     frames = np.maximum(1, np.rint(seconds * generator.uniform(0.85, 1.15, len(phones)) * RATE))
     counts = (frames // _HOP).astype(np.int64).clip(1)
 
-    def track(values: list[float] | list[tuple[float, ...]], glide: int) -> np.ndarray:
+    def track(values: Sequence[Any], glide: int) -> np.ndarray:
         """A value for each frame, passing over from sound to sound."""
         steps = np.repeat(np.array(values, np.float64).reshape(len(values), -1), counts, axis=0)
         padded = np.pad(steps, ((glide // 2, glide // 2), (0, 0)), mode="edge")

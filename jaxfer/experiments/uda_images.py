@@ -8,8 +8,7 @@ picked without target labels.
 
     python -m jaxfer.experiments.uda_images
     python -m jaxfer.experiments.uda_images --preset photographs --source DIR --target DIR
-    python -m jaxfer.experiments.uda_images --preset photographs --source office.zip/amazon \\
-        --target office.zip/webcam
+    python -m jaxfer.experiments.uda_images --preset photographs --source A.zip/shop --target B.zip
     python -m jaxfer.experiments.uda_images --preset large --source DIR --target DIR
 
 The first needs no folder: half of scikit-learn's digits, and the other half blurred and of little
@@ -195,7 +194,7 @@ def digits(config: Config) -> tuple[Domain, Domain]:
 
 
 def random_crop(x: jax.Array, key: Key) -> jax.Array:
-    """A window of each image, at a place of its own, after mirroring a margin around it."""
+    """A window of each image, at a random place, once its margins are mirrored outwards."""
     side = x.shape[1]
     margin = max(1, round(MARGIN * side))
     padded = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="reflect")
@@ -213,8 +212,7 @@ def random_flip(x: jax.Array, key: Key) -> jax.Array:
 
 
 def random_color(x: jax.Array, key: Key) -> jax.Array:
-    """Brightness, contrast and saturation of each image, ``[n, height, width, channels]`` in [0, 1],
-    by a random factor each."""
+    """Brightness, contrast and saturation of each image in [0, 1], by a random factor each."""
     factors = jax.random.uniform(key, (3, len(x), 1, 1, 1), minval=1 - COLOR, maxval=1 + COLOR)
     x = x * factors[0]
     middle = jnp.mean(x, (1, 2, 3), keepdims=True)

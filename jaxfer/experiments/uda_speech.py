@@ -93,6 +93,7 @@ class Config(methods.AdaptationOptions):
 
 PRESETS = {"recordings": Config(steps=2000)}
 SMOKE = {**methods.SMOKE, "data": "formants", "takes": 2, "mels": 16, "features": 8}
+MOST_MELS = 86  # beyond, some see nothing at 8000 samples a second in windows of 256
 HOP = 160  # samples from one window of 256 to the next: 20 ms
 MASK_SHARE = 0.2  # of all frames or bands that a stripe covers at most
 
@@ -181,9 +182,11 @@ def run(config: Config) -> dict[str, Any]:
       UserError: a setting, a file or the run folder is not as it must be.
     """
     methods.check_options(config)
-    check_at_least(config, takes=2, mels=8, features=1, masks=0)
-    if config.mels > 60:
-        raise UserError(f"--mels is {config.mels}; give at most 60, what 8000 samples a second have.")
+    check_at_least(config, takes=2, mels=8, features=1, masks=0, dropout=0)
+    if config.dropout >= 1:
+        raise UserError(f"--dropout is {config.dropout}; give less than 1.")
+    if config.mels > MOST_MELS:
+        raise UserError(f"--mels is {config.mels}; give at most {MOST_MELS}.")
     domains = read_speakers(config)
     speaker = list(domains)[-1] if config.speaker is None else config.speaker
     source, target = leave_speaker_out(domains, speaker)

@@ -10,7 +10,7 @@ target labels.
     python -m jaxfer.experiments.uda_text --network gru
     python -m jaxfer.experiments.uda_text --preset reviews --data-dir DIR
     python -m jaxfer.experiments.uda_text --preset reviews --data-dir DIR --network gru
-    python -m jaxfer.experiments.uda_text --preset sentences --data-dir DIR --source imdb --target yelp
+    python -m jaxfer.experiments.uda_text --preset sentences --data-dir DIR --target amazon
 
 The first two need no data: sentences from templates stand in, about films and about phones, which
 the output announces. DIR holds reviews.jsonl.gz (--task reviews: one JSON object a line with
@@ -132,14 +132,20 @@ def make_prepare(config: Config) -> Prepare:
 
 def make_classifier(config: Config, vocabulary: int, classes: int) -> Classifier:
     """The network with a linear classifier."""
-    sizes = {"width": config.width, "features": config.width, "dropout": config.dropout}
-    if config.network == "bag":
-        encoder = from_nnx(lambda rngs: BagOfEmbeddings(vocabulary, **sizes, rngs=rngs))
-    else:
-        cell = config.network
+    width, dropout, cell = config.width, config.dropout, config.network
+    if cell == "bag":
         encoder = from_nnx(
-            lambda rngs: RecurrentEncoder(vocabulary, **sizes, cell=cell, readout="mean", rngs=rngs)
+            lambda rngs: BagOfEmbeddings(
+                vocabulary, width=width, features=width, dropout=dropout, rngs=rngs
+            )
         )
+    else:
+        encoder = from_nnx(
+            lambda rngs: RecurrentEncoder(
+                vocabulary, width=width, features=width, cell=cell, readout="mean",
+                dropout=dropout, rngs=rngs,
+            )
+        )  # fmt: skip
     return Classifier(encoder, linear_feature_map(config.width, classes))
 
 

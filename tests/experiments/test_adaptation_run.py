@@ -116,7 +116,9 @@ def test_nothing_is_picked_by_target_labels(tmp_path, plain):
         for metric, values in method.metrics.items():
             if metric != "target_accuracy":
                 np.testing.assert_array_equal(values, before[name].metrics[metric], metric)
-        for ours, theirs in zip(method.outputs.values(), before[name].outputs.values(), strict=True):
+        for ours, theirs in zip(
+            method.outputs.values(), before[name].outputs.values(), strict=True
+        ):
             np.testing.assert_array_equal(ours.logits, theirs.logits)
     for validator in adaptation_run.VALIDATORS:
         for ours, theirs in zip(
