@@ -16,6 +16,7 @@ from jaxfer.data.domains import Domain, join_domains, make_domain, train_test_in
 from jaxfer.data.download import download
 from jaxfer.data.episodes import check_episode_shape, sample_episode
 from jaxfer.data.folders import ImageFolder, decode_image, read_image_folder
+from jaxfer.data.formant_speech import speak_digits
 from jaxfer.data.glyphs import draw_glyphs
 from jaxfer.data.image_domains import load_image_pair
 from jaxfer.data.label_subsets import keep_classes, keep_known, merge_unknown
@@ -27,6 +28,7 @@ from jaxfer.data.sinusoids import Sinusoid, sample_sinusoid, sample_sinusoid_tas
 from jaxfer.data.splits import ClassSplit, alphabet_split, random_class_split
 from jaxfer.data.spoken_digits import leave_speaker_out, load_spoken_digits
 from jaxfer.data.tables import Table, read_table
+from jaxfer.data.template_reviews import write_reviews
 from jaxfer.data.texts import load_review_texts, load_sentences
 from jaxfer.data.usps import load_usps
 from jaxfer.data.vocabulary import (
@@ -93,7 +95,9 @@ __all__ = [
     "sample_sinusoid_task",
     "sharp_and_blurred_digits",
     "sparse_rows",
+    "speak_digits",
     "split_words",
     "token_pair",
     "train_test_indices",
+    "write_reviews",
 ]

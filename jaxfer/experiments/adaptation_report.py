@@ -26,6 +26,7 @@ from jaxfer.typing import Classification
 
 SOURCE_ONLY, ON_TARGET = "source-only", "on-target"
 PROXY_EXAMPLES = 400  # of each domain, that the domains are told apart by
+PROXY_FOLDS = 5  # fewer where there are fewer examples
 
 
 class Seen(NamedTuple):
@@ -62,16 +63,19 @@ def distances(outputs: Mapping[str, Classification]) -> np.ndarray:
     """Proxy A-distance ``[runs]`` between the features of the examples held out."""
     source, target = (np.asarray(outputs[side].features) for side in ("source", "target"))
     count = min(PROXY_EXAMPLES, source.shape[1], target.shape[1])
+    if count < 2:  # a fold needs a point of either side to learn from, and one to judge by
+        return np.full(len(source), np.nan)
     return np.array(
         [
             float(
                 proxy_a_distance(
-                    jnp.asarray(ours[:count]), jnp.asarray(theirs[:count]), key=jax.random.key(0)
+                    jnp.asarray(ours[:count]), jnp.asarray(theirs[:count]),
+                    folds=min(PROXY_FOLDS, count), key=jax.random.key(0),
                 )[0]
             )
             for ours, theirs in zip(source, target, strict=True)
         ]
-    )
+    )  # fmt: skip
 
 
 def make_rows(seen: Mapping[str, Seen], validator: str) -> list[AdaptationRow]:
@@ -212,6 +216,13 @@ def report(
         }
         return {"scores": scores}
     rows = make_rows(seen, validator)
+    if not rows:
+        bounds = [
+            (name, _percent(seen[name].metrics["target_accuracy"][-1]))
+            for name in (SOURCE_ONLY, ON_TARGET)
+        ]
+        say(table(("method", "last step (%)"), bounds))
+        return {"test": summarise(rows, seen), "validator": validator}
     say(adaptation_table(rows))
     say(f"\n{validators_table(seen, validators)}")
     names = draw(

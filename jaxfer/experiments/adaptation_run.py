@@ -130,10 +130,12 @@ def make_arrays(source: Domain, target: Domain, *, target_labels: int, seed: int
     )
 
 
-def trained_on_target(arrays: Arrays, target: Domain) -> Arrays:
+def trained_on_target(arrays: Arrays, target: Domain, *, seed: int) -> Arrays:
     """The same test for a network that learns from the target's labels: the bound from above."""
     count = len(arrays.target_validation)
-    x, y = (jnp.asarray(part) for part in target.train)
+    # Shuffled: a domain may lie there class by class.
+    order = np.random.default_rng(seed).permutation(len(target.train.x))
+    x, y = (jnp.asarray(part[order]) for part in target.train)
     return arrays._replace(
         source=LabelledBatch(x[count:], y[count:]),
         labelled_target=None,
@@ -399,7 +401,7 @@ def compare(config: AdaptationOptions, shift: Shift) -> dict[str, Any]:
                 config,
                 name,
                 shift,
-                trained_on_target(arrays, shift.target) if on_target else arrays,
+                trained_on_target(arrays, shift.target, seed=config.seed) if on_target else arrays,
                 path=path / name,
                 devices=devices,
                 source_only_logits=None if on_target else reference,

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,7 @@ def do(run, config) -> Run:
 
 def fail(experiment, *flags, **options) -> str:
     """Runs an experiment from its command line; returns stderr, which must be one sentence."""
+    smoke = options.pop("smoke", None) or experiment.episodic.SMOKE
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         with pytest.raises(SystemExit) as ended:
@@ -47,12 +49,21 @@ def fail(experiment, *flags, **options) -> str:
                 experiment.Config,
                 experiment.run,
                 experiment.PRESETS,
-                smoke=experiment.episodic.SMOKE,
+                smoke=smoke,
                 args=list(map(str, flags)),
                 **options,
             )
     assert ended.value.code == 2, err.getvalue()
     return err.getvalue()
+
+
+def commands(experiment) -> list[list[str]]:
+    """The flags of each command that an experiment's docstring shows."""
+    name = experiment.__name__.rpartition(".")[2]
+    doc = experiment.__doc__.replace("\\\n", " ")
+    found = re.findall(rf"^ +python -m jaxfer\.experiments\.{name}(.*)$", doc, re.M)
+    assert len(found) == doc.count("python -m") > 1
+    return [flags.split() for flags in found]
 
 
 def arrays(folder: Path, step: int, part: str | None = None) -> dict[str, np.ndarray]:

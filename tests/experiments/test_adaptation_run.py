@@ -1,0 +1,249 @@
+"""Training and judging of adaptation methods, on domains of a few numbers."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from jaxfer.adaptation.toy import toy_classifier
+from jaxfer.data import make_domain
+from jaxfer.experiments import adaptation_report, adaptation_run
+from jaxfer.experiments.adaptation_methods import AdaptationOptions, check_options
+from jaxfer.experiments.adaptation_report import Seen, distances, pick
+from jaxfer.experiments.adaptation_run import (
+    Shift,
+    compare,
+    in_order,
+    make_arrays,
+    trained_on_target,
+)
+from jaxfer.typing import Classification, LabelledBatch, UserError
+
+from .conftest import do, measured
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+SMALL = AdaptationOptions(
+    steps=8, runs=2, batch=8, adversary=4, methods=("dann",), rate=0.05, validate_every=2,
+    checkpoint_every=4,
+)  # fmt: skip
+
+
+def domain(name, shift=0.0, count=40, labels=True, seed=0):
+    """Two classes on either side of 0, one after the other, as folders of images are read."""
+    draw = np.random.default_rng(seed)
+    parts = []
+    for size in (count, count // 2):
+        y = np.sort(np.arange(size, dtype=np.int32) % 2)
+        x = np.stack([2.0 * y - 1, 0.0 * y + shift], 1) + 0.5 * draw.normal(size=(size, 2))
+        parts.append(LabelledBatch(x.astype(np.float32), y if labels else None))
+    return make_domain(name, *parts, classes=("left", "right"), origin=f"Points, {name}.")
+
+
+def toy_shift(target=None):
+    target = domain("there", shift=1.5, seed=1) if target is None else target
+    return Shift(domain("here"), target, toy_classifier(), 3, lambda x, key: x)
+
+
+def compared(path, shift=None, **settings):
+    """A comparison; ``seen`` is what its report was made of."""
+    caught = {}
+
+    def report(seen, *args, **options):
+        caught.update(seen)
+        return adaptation_report.report(seen, *args, **options)
+
+    config = dataclasses.replace(SMALL, out=path, **settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adaptation_run, "report", report)
+        done = do(lambda config: compare(config, shift or toy_shift()), config)
+    return done, caught
+
+
+@pytest.fixture(scope="module")
+def plain(compiled_quickly, tmp_path_factory):
+    return compared(tmp_path_factory.mktemp("runs") / "plain", target_labels=2)
+
+
+def test_source_only_comes_first_and_training_on_the_target_last():
+    assert in_order(["dann", "source-only", "dan", "dann"], True) == [
+        "source-only", "dann", "dan", "on-target",
+    ]  # fmt: skip
+    assert in_order(["dann"], False) == ["source-only", "dann"]
+
+
+def test_the_run_folder(plain):
+    done, seen = plain
+    assert list(seen) == ["source-only", "dann", "on-target"]
+    assert done.out.index("source-only") < done.out.index("dann") < done.out.index("on-target")
+    pictures = {"methods.png", "learning_curves.png", "features.png", "confusion.png"}
+    assert pictures | {"summary.json", "config.json", *seen} <= {
+        path.name for path in done.folder.iterdir()
+    }
+    summary = json.loads((done.folder / "summary.json").read_text())
+    assert summary["test"].keys() == seen.keys()
+    assert summary["data"]["target"]["origin"] == "Points, there."
+    assert summary["config"]["steps"] == 8 and len(summary["test"]["on-target"]["runs"]) == 2
+    for method in seen.values():
+        assert method.steps.tolist() == [2, 4, 6, 8]
+        assert method.metrics["target_accuracy"].shape == (4, 2)
+        assert method.outputs["test"].logits.shape == (2, 20, 2)
+
+
+def test_labels_of_the_target_are_used_as_far_as_they_are_given(plain):
+    done, _ = plain
+    for name, used in (("source-only", True), ("dann", True), ("on-target", False)):
+        lines = [line for line in measured(done.folder / name) if line["split"] == "train"]
+        assert all(("target_loss" in line) == used for line in lines), name
+
+
+def test_nothing_is_picked_by_target_labels(tmp_path, plain):
+    """Other labels of the target change what is said of each method, and not what it is."""
+    shift = toy_shift()
+    target = shift.target
+    test = LabelledBatch(target.test.x, 1 - target.test.y)
+    done, seen = compared(
+        tmp_path / "other", shift._replace(target=target._replace(test=test)), target_labels=2
+    )
+    before = plain[1]
+    assert not np.array_equal(
+        seen["dann"].metrics["target_accuracy"], before["dann"].metrics["target_accuracy"]
+    )
+    for name, method in seen.items():
+        assert method.metrics.keys() == before[name].metrics.keys()
+        for metric, values in method.metrics.items():
+            if metric != "target_accuracy":
+                np.testing.assert_array_equal(values, before[name].metrics[metric], metric)
+        for ours, theirs in zip(
+            method.outputs.values(), before[name].outputs.values(), strict=True
+        ):
+            np.testing.assert_array_equal(ours.logits, theirs.logits)
+    for validator in adaptation_run.VALIDATORS:
+        for ours, theirs in zip(
+            pick(seen["dann"], validator), pick(before["dann"], validator), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_a_comparison_that_was_stopped_goes_on(tmp_path, plain):
+    """What had been trained is kept, and what comes after it is as it would have been."""
+    done, seen = plain
+    folder = tmp_path / "stopped"
+    shutil.copytree(done.folder, folder)
+    shutil.rmtree(folder / "on-target")
+    (folder / "summary.json").unlink()
+    kept = (folder / "dann" / "metrics.jsonl").read_bytes()
+    with pytest.raises(UserError, match="already holds a run; add --resume"):
+        compared(folder, target_labels=2)
+    again, after = compared(folder, target_labels=2, resume=True)
+    assert again.summary["test"]["dann"].keys() == done.summary["test"]["dann"].keys()
+    for name, method in after.items():
+        for metric, values in method.metrics.items():
+            np.testing.assert_array_equal(values, seen[name].metrics[metric], f"{name} {metric}")
+        np.testing.assert_array_equal(
+            method.outputs["test"].logits, seen[name].outputs["test"].logits
+        )
+    assert (folder / "dann" / "metrics.jsonl").read_bytes() == kept
+
+
+def test_of_a_target_without_labels_no_accuracy_is_claimed(tmp_path):
+    bare = toy_shift(domain("bare", shift=1.5, labels=False))
+    done, seen = compared(tmp_path / "bare", bare, methods=("source-only",))
+    assert list(seen) == ["source-only"]
+    assert "The target has no labels, so no accuracy is claimed." in done.out
+    assert "target_accuracy" not in done.out and "oracle" not in done.out
+    assert done.summary["scores"].keys() == seen.keys() and "test" not in done.summary
+    for method in seen.values():
+        assert "target_accuracy" not in method.metrics and "test" not in method.outputs
+
+
+def test_examples_that_validate_are_not_trained_on():
+    source, target = domain("here", count=100), domain("there", count=60)
+    arrays = make_arrays(source, target, target_labels=3, seed=0)
+    assert [len(x) for x in (arrays.source.x, arrays.target)] == [80, 48]
+    for train, held_out, whole in (
+        (arrays.source.x, arrays.source_validation.x, source),
+        (arrays.target, arrays.target_validation, target),
+    ):
+        rows = np.concatenate([train, held_out])
+        np.testing.assert_array_equal(np.unique(rows, axis=0), np.unique(whole.train.x, axis=0))
+    few = arrays.labelled_target
+    assert np.bincount(few.y).tolist() == [3, 3]
+    assert all((np.asarray(arrays.target) == row).all(1).any() for row in np.asarray(few.x))
+    np.testing.assert_array_equal(few.y, np.asarray(few.x)[:, 0] > 0)
+    other = make_arrays(source, target, target_labels=0, seed=1)
+    assert other.labelled_target is None
+    assert not np.array_equal(other.source.x, arrays.source.x)
+
+
+def test_the_bound_from_above_sees_every_class_on_either_side():
+    target = domain("there", count=60)
+    arrays = make_arrays(domain("here"), target, target_labels=0, seed=0)
+    bound = trained_on_target(arrays, target, seed=0)
+    assert set(np.asarray(bound.source.y)) == set(np.asarray(bound.source_validation.y)) == {0, 1}
+    rows = np.concatenate([bound.source.x, bound.source_validation.x])
+    np.testing.assert_array_equal(np.unique(rows, axis=0), np.unique(target.train.x, axis=0))
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 30])
+def test_domains_of_few_examples_are_told_apart_as_well_as_can_be(count):
+    apart = np.stack([np.zeros((count, 2)), np.full((count, 2), 9.0)]).astype(np.float32)
+    outputs = {
+        side: Classification(x[None], x[None])
+        for side, x in zip(("source", "target"), apart, strict=True)
+    }
+    expected = np.nan if count == 1 else 2.0
+    np.testing.assert_array_equal(distances(outputs), [expected])
+
+
+def test_the_guard_keeps_what_collapsed_from_being_picked():
+    scores = np.array([[0.1, 0.1], [0.9, 0.9], [0.5, 0.5]])
+    rejected = np.array([[0.0, 1.0], [1.0, 1.0], [0.0, 1.0]])
+    choice = pick(Seen(np.arange(3), {"mmd": scores, "rejected": rejected}, {}), "mmd")
+    assert int(choice.candidate[0]) == 2
+    assert np.asarray(choice.source_only).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"validator": "target_accuracy"}, "There is no validator 'target_accuracy'; there are: "),
+        ({"target_labels": 1}, "--target-labels is 1, but bare has no labels at all"),
+    ],
+)
+def test_a_setting_that_makes_no_sense(tmp_path, settings, sentence):
+    shift = toy_shift(domain("bare", labels=False))
+    with pytest.raises(UserError, match=sentence):
+        compared(tmp_path / "run", shift, **settings)
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_source_needs_labels(tmp_path):
+    shift = toy_shift()._replace(source=domain("bare", labels=False))
+    with pytest.raises(UserError, match="bare has no labels, and a source needs them"):
+        compared(tmp_path / "run", shift)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"methods": ("dann", "damn")}, "There is no method 'damn'; the methods are: source-only"),
+        ({"methods": ()}, "--methods is empty; give some of"),
+        ({"batch": 0}, "--batch is 0; give at least 1"),
+        ({"strength": float("nan")}, "--strength is nan; give at least 0"),
+        ({"target_labels": -1}, "--target-labels is -1; give at least 0"),
+    ],
+)
+def test_a_mistake_is_one_sentence(settings, sentence):
+    with pytest.raises(UserError, match=sentence):
+        check_options(dataclasses.replace(SMALL, **settings))
+
+
+@pytest.mark.slow
+def test_source_only_alone_is_a_comparison_of_the_bounds(tmp_path):
+    done, seen = compared(tmp_path / "bounds", methods=("source-only",))
+    assert list(seen) == ["source-only", "on-target"]
+    assert done.summary["test"].keys() == seen.keys() and "oracle" not in done.out
