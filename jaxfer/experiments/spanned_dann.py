@@ -188,6 +188,28 @@ def begin(nets: Nets) -> Fitting:
     return Fitting(nets, copy, jnp.full(shape, jnp.inf), jnp.full(shape, -1, jnp.int32))
 
 
+def draw_order(key: Key, source: Array, target: Array, *, steps: int, batch: int) -> Array:
+    """Which examples each step sees: both domains shuffled, and again from the front at their end.
+
+    Args:
+      key: of the order.
+      source, target: ``[k]`` and ``[l]``, places of the training examples.
+      steps: how many.
+      batch: examples of each domain in a step.
+
+    Returns:
+      ``[steps, 2 * batch]``, the source's first.
+
+    >>> draw_order(jax.random.key(0), jnp.arange(4), jnp.arange(4, 8), steps=2, batch=2).shape
+    (2, 4)
+    """
+    shuffled = (
+        jax.random.permutation(each, places)
+        for each, places in zip(jax.random.split(key), (source, target), strict=True)
+    )
+    return jnp.concatenate([jnp.resize(places, (steps, batch)) for places in shuffled], axis=1)
+
+
 @partial(jax.jit, static_argnames=("steps", "batch"), donate_argnums=0)
 def advance(
     fitting: Fitting,
@@ -226,13 +248,7 @@ def advance(
     def one_seed(
         nets: Nets, starts: Array, source: Side, target: Side, labels: Array, key: Key
     ) -> tuple[Nets, Metrics]:
-        order = jnp.concatenate(
-            [
-                jnp.resize(jax.random.permutation(each, side.train), (steps, batch))
-                for each, side in zip(jax.random.split(key), (source, target), strict=True)
-            ],
-            axis=1,
-        )
+        order = draw_order(key, source.train, target.train, steps=steps, batch=batch)
 
         def step(nets: Nets, places: Array) -> tuple[Nets, Metrics]:
             inputs = hidden_inputs(span.products[places], starts[places], nets.coefficients)
@@ -337,3 +353,21 @@ def predict(nets: Nets, products: Array, starts: Array) -> Array:
         )
 
     return jax.lax.map(one_seed, (nets, starts))
+
+
+@jax.jit
+def predict_at(nets: Nets, span: Span, places: Array) -> Array:
+    """Logits of some of the training examples, others for each seed.
+
+    Args:
+      nets: the networks.
+      span: of the examples.
+      places: ``[seeds, k]``.
+
+    Returns:
+      ``[seeds, k, strengths, classes]``.
+    """
+    return jax.lax.map(
+        lambda one: _logits(one[0], span.products[one[2]], one[1][one[2]]),
+        (nets, span.starts, places),
+    )

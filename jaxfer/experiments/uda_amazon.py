@@ -251,19 +251,14 @@ def adapt(
         )
         for name, nets in (("picked", forward.best), ("last", forward.nets))
     }  # fmt: skip
-    said = training.predict(forward.best, *span)
-    held_out = jnp.take_along_axis(said, sides[1].held_out[:, :, None, None], 1)
-    rejected = jax.vmap(jax.vmap(lambda own, nn: evaluation.reject_collapsed(own, nn)[0],
-                                 (1, None)))(held_out, held_out[:, :, 0])  # fmt: skip
+    labels, rejected = labelled_by(forward.best, span, len(xs), sides[1])
     backward = fit(
-        config, training.begin(forward.best), span, *sides[::-1], jnp.argmax(said, -1),
+        config, training.begin(forward.best), span, *sides[::-1], labels,
         reverse=True, writer=writer, progress=progress, done=done + config.steps,
     )  # fmt: skip
     writer.close()
-    back = jnp.take_along_axis(
-        training.predict(backward.best, *span), sides[0].held_out[:, :, None, None], 1
-    )
-    scores = reverse_scores(back, jnp.take_along_axis(truth, sides[0].held_out[:, :, None], 1))
+    back = training.predict_at(backward.best, span, sides[0].held_out)
+    scores = reverse_scores(back, jnp.asarray(ys)[sides[0].held_out])
     return {
         "source": source.name,
         "target": target.name,
@@ -285,11 +280,31 @@ def evaluate(nets: Nets, products: jax.Array, starts: jax.Array, labels: jax.Arr
     return (training.predict(nets, products, starts).argmax(-1) == labels[None, :, None]).mean(1)
 
 
+def labelled_by(
+    nets: Nets, span: Span, sources: int, target: Side
+) -> tuple[jax.Array, jax.Array]:
+    """Labels of the target by each network ``[seeds, n, strengths]``, and which have collapsed."""
+    logits = training.predict(nets, span.products[sources:], span.starts[:, sources:])
+    labels = jnp.pad(jnp.argmax(logits, -1), ((0, 0), (sources, 0), (0, 0)))
+    places = (target.held_out - sources)[..., None, None]
+    held_out = jnp.take_along_axis(logits, places, 1)
+
+    def rejected(own: jax.Array, source_only: jax.Array) -> jax.Array:
+        return evaluation.reject_collapsed(own, source_only)[0]
+
+    over_strengths = jax.vmap(rejected, (1, None))
+    return labels, jax.vmap(over_strengths)(held_out, held_out[:, :, 0])
+
+
 def reverse_scores(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Accuracy of the reverse classifiers ``[seeds, strengths]``; its ties go to the lower risk."""
+    """Accuracy ``[seeds, strengths]`` of the reverse classifiers; its ties go to the lower risk.
+
+    ``logits`` are ``[seeds, k, strengths, classes]`` and ``labels`` ``[seeds, k]``.
+    """
+    truth = labels[:, :, None]
     logs = jax.nn.log_softmax(logits)
-    risk = -jnp.take_along_axis(logs, labels[..., None], -1)[..., 0].mean(1)
-    return (logits.argmax(-1) == labels).mean(1) - 1e-4 * jnp.minimum(risk, 5.0)
+    risk = -jnp.take_along_axis(logs, truth[..., None], -1)[..., 0].mean(1)
+    return (logits.argmax(-1) == truth).mean(1) - 1e-4 * jnp.minimum(risk, 5.0)
 
 
 def row_of(name: str, result: Mapping[str, Any]) -> AdaptationRow:
