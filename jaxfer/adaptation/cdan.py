@@ -5,7 +5,7 @@ from jax import Array, lax
 
 from jaxfer.adaptation.classifier import Classifier, Outputs
 from jaxfer.adaptation.dann import domain_accuracy
-from jaxfer.adaptation.method import Method, minimise
+from jaxfer.adaptation.method import Method, Term, minimise
 from jaxfer.adapters import (
     FeatureMap,
     constant_strength,
@@ -26,6 +26,7 @@ def cdan(
     entropy_weights: bool = False,
     random_dimension: int | None = None,
     random_key: Key | None = None,
+    axis_name: str | None = None,
 ) -> Method:
     r"""Conditional adversarial training: DANN on the product of features and prediction.
 
@@ -42,6 +43,7 @@ def cdan(
       entropy_weights: weigh examples by :math:`1 + e^{-H(p)}`: CDAN+E.
       random_dimension: of the randomised product; ``None`` takes the product itself.
       random_key: of its matrices; ``None`` is ``jax.random.key(0)``.
+      axis_name: as for ``jaxfer.domain_adversarial``.
 
     Returns:
       The method. Metrics: ``domain_accuracy``.
@@ -54,7 +56,39 @@ def cdan(
     >>> method.init(jax.random.key(0))[0]["adversary"]["weight"].shape
     (6, 1)
     """
-    strength = strength or constant_strength()
+    term = cdan_term(
+        adversary,
+        strength or constant_strength(),
+        entropy_weights=entropy_weights,
+        random_dimension=random_dimension,
+        random_key=random_key,
+        axis_name=axis_name,
+    )
+    return minimise(classifier, term, parts={"adversary": adversary})
+
+
+def cdan_term(
+    adversary: FeatureMap,
+    strength: Schedule,
+    *,
+    entropy_weights: bool = False,
+    random_dimension: int | None = None,
+    random_key: Key | None = None,
+    axis_name: str | None = None,
+) -> Term:
+    """What CDAN adds to the supervised loss, for methods that add more.
+
+    Args:
+      adversary, strength, entropy_weights, random_dimension, random_key, axis_name: as for
+        :func:`cdan`.
+
+    Returns:
+      The term; its metric is ``domain_accuracy``.
+
+    >>> from jaxfer.adapters import linear_feature_map
+    >>> callable(cdan_term(linear_feature_map(3 * 2, 1), constant_strength()))
+    True
+    """
     random_key = jax.random.key(0) if random_key is None else random_key
 
     def conditioned(side: Classification, step: Array) -> Array:
@@ -78,8 +112,12 @@ def cdan(
             for side in sides
         ]
         loss = domain_adversarial(
-            source, target, source_weights=weights[0], target_weights=weights[1]
+            source,
+            target,
+            source_weights=weights[0],
+            target_weights=weights[1],
+            axis_name=axis_name,
         )
         return loss, {"domain_accuracy": domain_accuracy(source, target)}
 
-    return minimise(classifier, term, parts={"adversary": adversary})
+    return term

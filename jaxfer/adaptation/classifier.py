@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import optax
-from jax import Array
+from jax import Array, lax
 
 from jaxfer.adapters import DomainStates, FeatureMap, apply_to_domains
 from jaxfer.adapters.domain_statistics import DomainStatistics
@@ -67,12 +67,16 @@ class Outputs(NamedTuple):
     state: PyTree
 
 
-def init_classifier(classifier: Classifier, key: Key) -> tuple[PyTree, PyTree]:
+def init_classifier(
+    classifier: Classifier, key: Key, start: tuple[PyTree, PyTree] | None = None
+) -> tuple[PyTree, PyTree]:
     """Initial parameters and state of a classifier.
 
     Args:
       classifier: the network.
       key: of the initial values.
+      start: ``(params, state)`` of a trained one, whose encoder, head and statistics are taken
+        instead; of separate statistics those that it predicts with, the target's.
 
     Returns:
       ``(params, state)``; with ``separate`` statistics a state for each domain.
@@ -82,11 +86,16 @@ def init_classifier(classifier: Classifier, key: Key) -> tuple[PyTree, PyTree]:
     >>> sorted(params)
     ['encoder', 'head']
     """
-    encoder_key, head_key = jax.random.split(key)
-    params, state = classifier.encoder.init(encoder_key)
+    if start is None:
+        encoder_key, head_key = jax.random.split(key)
+        encoder, state = classifier.encoder.init(encoder_key)
+        params = {"encoder": encoder, "head": classifier.head.init(head_key)}
+    else:
+        params = {name: start[0][name] for name in ("encoder", "head")}
+        state = start[1]
     if classifier.statistics == "separate":
-        state = DomainStates(state, state)
-    return {"encoder": params, "head": classifier.head.init(head_key)}, state
+        return params, state if isinstance(state, DomainStates) else DomainStates(state, state)
+    return params, state.target if isinstance(state, DomainStates) else state
 
 
 def forward(
@@ -111,19 +120,12 @@ def forward(
     >>> forward(toy_classifier(), params, state, toy_batch(), None).target.logits.shape
     (6, 2)
     """
-    target = batch.target
-    if batch.labelled_target is not None:
-        target = jax.tree.map(
-            lambda plain, labelled: jnp.concatenate([plain, labelled]),
-            target,
-            batch.labelled_target.x,
-        )
     features = apply_to_domains(
         classifier.encoder.apply,
         params["encoder"],
         state,
         batch.source.x,
-        target,
+        _whole_target(batch),
         statistics=classifier.statistics,
         key=key,
     )
@@ -131,13 +133,51 @@ def forward(
         Classification(side, classifier.head.apply(params["head"], side))
         for side in (features.source, features.target)
     )
-    if batch.labelled_target is None:
-        return Outputs(source, both, None, features.state)
-    count = len(jax.tree.leaves(batch.target)[0])
-    plain, labelled = (
-        jax.tree.map(cut, both) for cut in (lambda x: x[:count], lambda x: x[count:])
+    return Outputs(source, *_parts(both, batch), features.state)
+
+
+def forward_target(
+    classifier: Classifier, params: PyTree, state: PyTree, batch: DomainBatch, key: Key | None
+) -> tuple[Classification, Classification | None, PyTree]:
+    """Features and logits of the target alone, in training, for methods that have no source.
+
+    Args:
+      classifier, params, state, batch, key: as for :func:`forward`; the source is not looked at.
+
+    Returns:
+      Those of the examples without labels, those of the ones with labels if there are any, and the
+      new state.
+
+    >>> from jaxfer.adaptation.toy import toy_batch, toy_classifier
+    >>> params, state = init_classifier(toy_classifier(), jax.random.key(0))
+    >>> forward_target(toy_classifier(), params, state, toy_batch(), None)[0].logits.shape
+    (6, 2)
+    """
+    own = state.target if isinstance(state, DomainStates) else state
+    train = classifier.statistics != "frozen"
+    features, after = classifier.encoder.apply(
+        params["encoder"], own, _whole_target(batch), train=train, key=key if train else None
     )
-    return Outputs(source, plain, labelled, features.state)
+    both = Classification(features, classifier.head.apply(params["head"], features))
+    after = after if train else own
+    state = state._replace(target=after) if isinstance(state, DomainStates) else after
+    return *_parts(both, batch), state
+
+
+def _whole_target(batch: DomainBatch) -> PyTree:
+    """The target examples, followed by those with labels."""
+    if batch.labelled_target is None:
+        return batch.target
+    return jax.tree.map(lambda *both: jnp.concatenate(both), batch.target, batch.labelled_target.x)
+
+
+def _parts(
+    both: Classification, batch: DomainBatch
+) -> tuple[Classification, Classification | None]:
+    if batch.labelled_target is None:
+        return both, None
+    count = len(jax.tree.leaves(batch.target)[0])
+    return Classification(*(x[:count] for x in both)), Classification(*(x[count:] for x in both))
 
 
 def predict(classifier: Classifier, params: PyTree, state: PyTree, x: PyTree) -> Classification:
@@ -162,7 +202,11 @@ def predict(classifier: Classifier, params: PyTree, state: PyTree, x: PyTree) ->
 
 
 def supervised_loss(
-    outputs: Outputs, batch: DomainBatch, *, weights: Array | None = None
+    outputs: Outputs,
+    batch: DomainBatch,
+    *,
+    weights: Array | None = None,
+    axis_name: str | None = None,
 ) -> tuple[Array, Metrics]:
     r"""Mean cross-entropy on the labelled source, plus that on the labelled target if there is any.
 
@@ -174,6 +218,8 @@ def supervised_loss(
       batch: with the labels.
       weights: of the source examples, ``[n]``, not negative; :math:`a` are they over their sum.
         ``None`` weighs all alike.
+      axis_name: mapped axis over which the batch is spread; the weights then sum over all of it,
+        and the mean over devices is the loss.
 
     Returns:
       The loss, and ``{"source_loss", "source_accuracy"}``, with ``"target_loss"`` where there are
@@ -185,20 +231,44 @@ def supervised_loss(
     >>> sorted(supervised_loss(outputs, toy_batch())[1])
     ['source_accuracy', 'source_loss']
     """
-    loss, accuracy = _cross_entropy(outputs.source.logits, batch.source, weights)
-    metrics = {"source_loss": loss, "source_accuracy": accuracy}
-    if outputs.labelled_target is None or batch.labelled_target is None:
-        return loss, metrics
-    more, _ = _cross_entropy(outputs.labelled_target.logits, batch.labelled_target, None)
-    return loss + more, {**metrics, "target_loss": more}
+    loss, accuracy = _cross_entropy(outputs.source.logits, batch.source, weights, axis_name)
+    more, metrics = labelled_loss(outputs.labelled_target, batch)
+    return loss + more, {"source_loss": loss, "source_accuracy": accuracy, **metrics}
+
+
+def labelled_loss(
+    labelled_target: Classification | None, batch: DomainBatch
+) -> tuple[Array, Metrics]:
+    """Mean cross-entropy on the labelled target, 0 where there is none.
+
+    Args:
+      labelled_target: of the labelled target examples.
+      batch: with their labels.
+
+    Returns:
+      The loss, and ``{"target_loss"}`` where there are target labels.
+
+    >>> from jaxfer.adaptation.toy import toy_batch
+    >>> float(labelled_loss(None, toy_batch())[0])
+    0.0
+    """
+    if labelled_target is None or batch.labelled_target is None:
+        return jnp.zeros(()), {}
+    loss, _ = _cross_entropy(labelled_target.logits, batch.labelled_target)
+    return loss, {"target_loss": loss}
 
 
 def _cross_entropy(
-    logits: Array, batch: LabelledBatch, weights: Array | None
+    logits: Array,
+    batch: LabelledBatch,
+    weights: Array | None = None,
+    axis_name: str | None = None,
 ) -> tuple[Array, Array]:
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)
     right = (jnp.argmax(logits, -1) == batch.y).astype(losses.dtype)
     if weights is None:
         return jnp.mean(losses), jnp.mean(right)
-    shares = weights / jnp.maximum(jnp.sum(weights), jnp.finfo(losses.dtype).tiny)
+    total = jnp.sum(weights)
+    total = total if axis_name is None else lax.pmean(total, axis_name)
+    shares = weights / jnp.maximum(total, jnp.finfo(losses.dtype).tiny)
     return jnp.sum(shares * losses), jnp.mean(right)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxfer.adaptation.classifier import Classifier, Outputs
-from jaxfer.adaptation.method import Method, minimise
+from jaxfer.adaptation.method import Method, Term, minimise
 from jaxfer.adapters import FeatureMap, constant_strength, reverse_gradient
 from jaxfer.adapters.strength_schedules import Schedule
 from jaxfer.losses import domain_adversarial
@@ -40,7 +40,24 @@ def dann(
     >>> sorted(method.init(jax.random.key(0))[0])
     ['adversary', 'encoder', 'head']
     """
-    strength = strength or constant_strength()
+    term = dann_term(adversary, strength or constant_strength())
+    return minimise(classifier, term, parts={"adversary": adversary})
+
+
+def dann_term(adversary: FeatureMap, strength: Schedule) -> Term:
+    """What DANN adds to the supervised loss, for methods that add more.
+
+    Args:
+      adversary: from features to one logit; its parameters are the entry ``"adversary"``.
+      strength: of the reversed gradient, a function of the step.
+
+    Returns:
+      The term; its metric is ``domain_accuracy``.
+
+    >>> from jaxfer.adapters import linear_feature_map
+    >>> callable(dann_term(linear_feature_map(3, 1), constant_strength()))
+    True
+    """
 
     def term(
         params: PyTree, outputs: Outputs, batch: DomainBatch, *, step: Array, key: Key
@@ -52,7 +69,7 @@ def dann(
         loss = domain_adversarial(source[:, 0], target[:, 0])
         return loss, {"domain_accuracy": domain_accuracy(source[:, 0], target[:, 0])}
 
-    return minimise(classifier, term, parts={"adversary": adversary})
+    return term
 
 
 def domain_accuracy(source_logits: Array, target_logits: Array) -> Array:

@@ -10,7 +10,7 @@ CORRUPTIONS = ("noise", "blur", "contrast", "inversion")
 
 # For a severity of 1 to 5.
 NOISE = (0.1, 0.2, 0.3, 0.4, 0.6)  # standard deviation, white being 1
-BLUR = (0.03, 0.05, 0.07, 0.09, 0.12)  # standard deviation, the side of the image being 1
+BLUR = (0.05, 0.07, 0.09, 0.12, 0.15)  # standard deviation, the side of the image being 1
 CONTRAST = (0.6, 0.45, 0.3, 0.2, 0.1)  # what is left of it
 GREY = (51, 102, 153, 204, 255)  # what the image is subtracted from
 
@@ -43,7 +43,7 @@ def blur_images(images: np.ndarray, *, severity: int) -> np.ndarray:
 
     Args:
       images: uint8 ``[n, height, width, channels]``.
-      severity: 1 to 5, a standard deviation of 0.03, 0.05, 0.07, 0.09 or 0.12 of the height.
+      severity: 1 to 5, a standard deviation of 0.05, 0.07, 0.09, 0.12 or 0.15 of the height.
 
     Returns:
       Images of the same shape and type.

@@ -71,8 +71,8 @@ def load_reviews(data_dir: str | Path | None = None) -> dict[str, Domain]:
         if not path.is_file():
             raise UserError(f"{path.parent} holds no {path.name}; put it beside its other half.")
     try:
-        # All at once, so that all have the same number of features. "auto" would decide for each
-        # file whether indices begin at 0 or 1, by whether a 0 happens to occur in it.
+        # All at once, so that all have the same number of features; and never "auto", which takes
+        # indices to begin at 1 where no 0 happens to occur.
         loaded = sklearn.datasets.load_svmlight_files(paths, dtype=np.float32, zero_based=True)
     except (ValueError, OverflowError, OSError) as error:
         raise UserError(

@@ -2,14 +2,21 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import optax
 import tyro
 
 from jaxfer import adaptation
 from jaxfer.adaptation import Classifier, Method
-from jaxfer.adapters import FeatureMap, constant_strength, dann_strength, network_feature_map
+from jaxfer.adaptation.fixmatch import Augment
+from jaxfer.adapters import (
+    FeatureMap,
+    constant_strength,
+    dann_strength,
+    linear_feature_map,
+    network_feature_map,
+)
 from jaxfer.adapters.strength_schedules import Schedule
 from jaxfer.experiments.command_line import TrainingOptions, check_at_least
 from jaxfer.typing import UserError
@@ -82,6 +89,9 @@ class Recipe(NamedTuple):
       strength: factor of what the method adds.
       hidden: units of the layers of an adversary.
       axis_name: the mapped axis over which batches are spread.
+      weak, strong: ``augment(key, x) -> x`` of a batch, for methods that compare versions of it.
+      trained: whether ``method.init`` is given the source-only network as its ``start``. Otherwise
+        ADDA, SHOT and TENT train theirs in the first half of the steps.
 
     >>> Recipe(None, features=500, classes=10, steps=1000).strength
     1.0
@@ -94,6 +104,14 @@ class Recipe(NamedTuple):
     strength: float = 1.0
     hidden: tuple[int, ...] = (256, 256)
     axis_name: str | None = None
+    weak: Augment = adaptation.weak_augmentation
+    strong: Augment = adaptation.strong_augmentation
+    trained: bool = False
+
+    @property
+    def warm_up(self) -> int:
+        """Steps in which a method that needs a trained source network makes one for itself."""
+        return 0 if self.trained else self.steps // 2
 
     def rising(self, end: float = 1.0) -> Schedule:
         """DANN's schedule up to a weight."""
@@ -108,29 +126,118 @@ class Recipe(NamedTuple):
         return network_feature_map(inputs or self.features, 1, hidden=self.hidden)
 
 
-def _cdan(recipe: Recipe, entropy_weights: bool) -> Method:
+def _conditional(recipe: Recipe, make: Callable[..., Method], **options: Any) -> Method:
+    """A method with CDAN's adversary; of large products it sees a random part, as published."""
     inputs = recipe.features * recipe.classes
     random = 1024 if inputs > 4096 else None
-    return adaptation.cdan(
+    return make(
         recipe.classifier,
         adversary=recipe.critic(random or inputs),
         strength=recipe.rising(),
-        entropy_weights=entropy_weights,
         random_dimension=random,
+        axis_name=recipe.axis_name,
+        **options,
     )
 
 
 METHODS: Mapping[str, Callable[[Recipe], Method]] = {
     "source-only": lambda recipe: adaptation.source_only(recipe.classifier),
+    # By a divergence.
     "dan": lambda recipe: adaptation.dan(
         recipe.classifier, strength=recipe.rising(), axis_name=recipe.axis_name
     ),
+    "jan": lambda recipe: adaptation.jan(
+        recipe.classifier, strength=recipe.rising(), axis_name=recipe.axis_name
+    ),
+    "dsan": lambda recipe: adaptation.dsan(
+        recipe.classifier, strength=recipe.rising(0.5), axis_name=recipe.axis_name
+    ),
+    "coral": lambda recipe: adaptation.deep_coral(
+        recipe.classifier, strength=recipe.constant(), axis_name=recipe.axis_name
+    ),
+    "deepjdot": lambda recipe: adaptation.deep_jdot(recipe.classifier, strength=recipe.rising()),
+    # By an adversary.
     "dann": lambda recipe: adaptation.dann(
         recipe.classifier, adversary=recipe.critic(), strength=recipe.rising()
     ),
-    "cdan": lambda recipe: _cdan(recipe, False),
-    "cdan+e": lambda recipe: _cdan(recipe, True),
+    "cdan": lambda recipe: _conditional(recipe, adaptation.cdan),
+    "cdan+e": lambda recipe: _conditional(recipe, adaptation.cdan, entropy_weights=True),
+    "mdd": lambda recipe: adaptation.mdd(
+        recipe.classifier,
+        adversary=network_feature_map(recipe.features, recipe.classes, hidden=recipe.hidden),
+        strength=recipe.rising(0.1),
+        axis_name=recipe.axis_name,
+    ),
+    "adda": lambda recipe: adaptation.adda(
+        recipe.classifier,
+        adversary=recipe.critic(),
+        warm_up=recipe.warm_up,
+        axis_name=recipe.axis_name,
+    ),
+    "wdgrl": lambda recipe: adaptation.wdgrl(
+        recipe.classifier,
+        critic=recipe.critic(),
+        strength=recipe.rising(),
+        axis_name=recipe.axis_name,
+    ),
     "mcd": lambda recipe: adaptation.mcd(recipe.classifier),
+    # By the structure of features and predictions.
+    "mcc": lambda recipe: adaptation.mcc(
+        recipe.classifier, strength=recipe.constant(), axis_name=recipe.axis_name
+    ),
+    "afn": lambda recipe: adaptation.afn(recipe.classifier, strength=recipe.constant(0.05)),
+    "dann+bsp": lambda recipe: adaptation.bsp(
+        recipe.classifier,
+        adversary=recipe.critic(),
+        strength=recipe.rising(),
+        axis_name=recipe.axis_name,
+    ),
+    "cdan+bsp": lambda recipe: _conditional(recipe, adaptation.bsp, conditional=True),
+    "bnm": lambda recipe: adaptation.bnm(
+        recipe.classifier, strength=recipe.constant(), axis_name=recipe.axis_name
+    ),
+    "infomax": lambda recipe: adaptation.infomax(
+        recipe.classifier, strength=recipe.rising(), axis_name=recipe.axis_name
+    ),
+    "vat": lambda recipe: adaptation.vada(recipe.classifier, strength=recipe.constant()),
+    "vada": lambda recipe: adaptation.vada(
+        recipe.classifier,
+        adversary=recipe.critic(),
+        adversary_strength=recipe.constant(0.01),
+        strength=recipe.constant(),
+    ),
+    # By self-training.
+    "pseudo-labels": lambda recipe: adaptation.pseudo_labels(
+        recipe.classifier, strength=recipe.rising()
+    ),
+    "fixmatch": lambda recipe: adaptation.fixmatch(
+        recipe.classifier, weak=recipe.weak, strong=recipe.strong, strength=recipe.constant()
+    ),
+    "mean-teacher": lambda recipe: adaptation.mean_teacher(
+        recipe.classifier, augment=recipe.weak, strength=recipe.constant(3.0)
+    ),
+    # Without the source, and at test time.
+    "shot": lambda recipe: adaptation.shot(
+        recipe.classifier,
+        features=recipe.features,
+        classes=recipe.classes,
+        warm_up=recipe.warm_up,
+        axis_name=recipe.axis_name,
+    ),
+    "tent": lambda recipe: adaptation.tent(recipe.classifier, warm_up=recipe.warm_up),
+    "adabn": lambda recipe: adaptation.adabn(recipe.classifier),
+    # For a target with fewer classes, or more.
+    "pada": lambda recipe: adaptation.pada(
+        recipe.classifier,
+        adversary=recipe.critic(),
+        classes=recipe.classes,
+        strength=recipe.rising(),
+        axis_name=recipe.axis_name,
+    ),
+    "osbp": lambda recipe: adaptation.osbp(
+        recipe.classifier._replace(head=linear_feature_map(recipe.features, recipe.classes + 1)),
+        strength=recipe.constant(),
+    ),
 }
 """Every method by the name that ``--methods`` takes."""
 
@@ -151,7 +258,7 @@ def make_method(name: str, recipe: Recipe) -> Method:
     >>> make_method("danm", None)
     Traceback (most recent call last):
         ...
-    jaxfer.typing.UserError: There is no method 'danm'; the methods are: source-only, dan, dann, ...
+    jaxfer.typing.UserError: There is no method 'danm'; the methods are: source-only, dan, jan, ...
     """
     if name not in METHODS:
         raise UserError(f"There is no method {name!r}; the methods are: {', '.join(METHODS)}.")
@@ -159,12 +266,13 @@ def make_method(name: str, recipe: Recipe) -> Method:
 
 
 def make_optimiser(config: AdaptationOptions) -> optax.GradientTransformation:
-    """Adam, its rate along a cosine.
+    """Adam, its rate along a cosine of the step, the same for every player.
 
     >>> make_optimiser(AdaptationOptions()).update is not None
     True
     """
-    return optax.adam(optax.cosine_decay_schedule(config.rate, config.steps, alpha=0.01))
+    rate = optax.cosine_decay_schedule(config.rate, config.steps, alpha=0.01)
+    return optax.chain(optax.scale_by_adam(), adaptation.scale_by_step(rate))
 
 
 def check_options(config: AdaptationOptions) -> None:

@@ -18,7 +18,7 @@ from jaxfer.experiments.adaptation_methods import (
     make_method,
     make_optimiser,
 )
-from jaxfer.report import format_estimate, table
+from jaxfer.experiments.adaptation_report import ON_TARGET, SOURCE_ONLY, Seen, report
 from jaxfer.training.devices import (
     Devices,
     Step,
@@ -30,13 +30,20 @@ from jaxfer.training.loop import Schedule, fit
 from jaxfer.training.metrics import read_metrics
 from jaxfer.training.run_folder import hardware, open_run_folder, versions, write_summary
 from jaxfer.training.state import TrainState, init_train_state
-from jaxfer.typing import DomainBatch, Key, LabelledBatch, Metrics, PyTree, UserError
+from jaxfer.typing import (
+    Classification,
+    DomainBatch,
+    Key,
+    LabelledBatch,
+    Metrics,
+    PyTree,
+    UserError,
+)
 
 VALIDATORS = (
     "source_accuracy", "entropy", "information_maximization", "neighbourhood_density", "mmd",
 )  # fmt: skip
 Prepare: TypeAlias = Callable[[PyTree, Key | None], PyTree]
-SOURCE_ONLY, ON_TARGET = "source-only", "on-target"
 HELD_OUT = 1000  # examples of each training set that validate, at most a fifth of it
 CHUNK = 256  # examples that are judged at once
 
@@ -71,6 +78,7 @@ class Outcome(NamedTuple):
       picked: parameters and state ``[runs, ...]`` that the validator picked.
       last: those of the last step.
       seconds: how long it trained.
+      method: what was trained.
     """
 
     steps: np.ndarray
@@ -78,6 +86,7 @@ class Outcome(NamedTuple):
     picked: tuple[PyTree, PyTree]
     last: tuple[PyTree, PyTree]
     seconds: float
+    method: Method
 
 
 def make_arrays(source: Domain, target: Domain, *, target_labels: int, seed: int) -> Arrays:
@@ -316,7 +325,7 @@ def train(
     best = fitted.train_state.best
     last = (fitted.train_state.params, fitted.train_state.state)
     steps, metrics = curves(path, len(config.seeds))
-    return Outcome(steps, metrics, (best.params, best.state), last, fitted.seconds)
+    return Outcome(steps, metrics, (best.params, best.state), last, fitted.seconds, method)
 
 
 def curves(path: Path, runs: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -329,18 +338,6 @@ def curves(path: Path, runs: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         for name in names & row.keys():
             found[name][np.searchsorted(steps, row["step"]), row["run"]] = row[name]
     return steps, found
-
-
-def picks(outcome: Outcome, validator: str, source_only: Outcome) -> np.ndarray:
-    """The target accuracy ``[runs]`` at the step that a validator picks, or of source-only."""
-    rejected = outcome.metrics.get("rejected")
-    choice = evaluation.choose(
-        outcome.metrics[validator].T, rejected=None if rejected is None else rejected.T > 0
-    )
-    accuracy = outcome.metrics["target_accuracy"].T
-    return np.asarray(
-        evaluation.chosen(choice, accuracy, source_only.metrics["target_accuracy"][-1])
-    )
 
 
 def in_order(methods: Sequence[str], with_bound: bool) -> list[str]:
@@ -362,47 +359,69 @@ def compare(config: AdaptationOptions, shift: Shift) -> dict[str, Any]:
     Raises:
       UserError: a setting, a file or the run folder is not as it must be.
     """
+    if config.validator not in VALIDATORS:
+        raise UserError(
+            f"There is no validator {config.validator!r}; there are: {', '.join(VALIDATORS)}."
+        )
     devices = configure_devices(
         config.devices or 1, divides=config.batch, multihost=config.multihost,
         deterministic=config.deterministic,
     )  # fmt: skip
-    for domain in (shift.source, shift.target):
-        print(domain.origin)
+    print(f"Source: {shift.source.origin}\nTarget: {shift.target.origin}")
     arrays = make_arrays(
         shift.source, shift.target, target_labels=config.target_labels, seed=config.seed
     )
-    labelled = arrays.target_test is not None
+    in_turn = shift.convolutional and devices[0].platform == "cpu"
+
+    def embed(outcome: Outcome) -> dict[str, Classification]:
+        """What the picked networks make of each domain's validation and of the test."""
+        predict = make_predict(outcome.method, shift.prepare)
+        evaluate = compile_evaluation(
+            lambda run, x: predict(run[0], run[1], x), devices=devices, runs_in_turn=in_turn
+        )
+        inputs = {"source": arrays.source_validation.x, "target": arrays.target_validation}
+        if arrays.target_test is not None:
+            inputs["test"] = arrays.target_test.x
+        return {name: evaluate(outcome.picked, replicate(x, devices)) for name, x in inputs.items()}
+
+    test_labels = None if arrays.target_test is None else np.asarray(arrays.target_test.y)
     outcomes: dict[str, Outcome] = {}
-    out = config.out or Path("runs/adaptation")
     may_differ = ("methods", "validator")
-    with open_run_folder(out, config, resume=config.resume, may_differ=may_differ) as folder:
-        logits = None
-        for name in in_order(config.methods, labelled):
-            seen = trained_on_target(arrays, shift.target) if name == ON_TARGET else arrays
-            print(f"{name}:")
+    path = config.out or Path("runs/adaptation")
+    with open_run_folder(path, config, resume=config.resume, may_differ=may_differ) as folder:
+        reference = None
+        for name in in_order(config.methods, arrays.target_test is not None):
+            print(f"\n{name}", flush=True)
+            on_target = name == ON_TARGET
             outcomes[name] = train(
-                config, name, shift, seen, path=out / name, devices=devices,
-                source_only_logits=None if name == ON_TARGET else logits,
-            )  # fmt: skip
-            if name == SOURCE_ONLY:
-                logits = _logits(shift, outcomes[name].last, arrays.target_validation, devices)
-        rows = [
-            (
+                config,
                 name,
-                *(
-                    _percent(accuracy)
-                    for accuracy in (
-                        outcome.metrics["target_accuracy"][-1],
-                        picks(outcome, config.validator, outcomes[SOURCE_ONLY]),
-                        np.nanmax(outcome.metrics["target_accuracy"], axis=0),
-                    )
-                ),
+                shift,
+                trained_on_target(arrays, shift.target) if on_target else arrays,
+                path=path / name,
+                devices=devices,
+                source_only_logits=None if on_target else reference,
             )
-            for name, outcome in outcomes.items()
-        ]
-        print(table(("", "last step", config.validator, "oracle"), rows))
+            if name == SOURCE_ONLY:
+                reference = embed(outcomes[name])["target"].logits
         summary = {
-            "test": {},
+            **report(
+                {
+                    name: Seen(outcome.steps, outcome.metrics, embed(outcome))
+                    for name, outcome in outcomes.items()
+                },
+                folder.path,
+                validators=VALIDATORS,
+                validator=config.validator,
+                source_labels=np.asarray(arrays.source_validation.y),
+                test_labels=test_labels,
+                classes=shift.source.classes,
+                title=f"{shift.source.name} to {shift.target.name}",
+            ),
+            "data": {
+                side: {"source": domain.name, "origin": domain.origin, "checksum": domain.checksum}
+                for side, domain in (("source", shift.source), ("target", shift.target))
+            },
             "config": config,
             "versions": versions(),
             "hardware": hardware(devices),
@@ -410,18 +429,3 @@ def compare(config: AdaptationOptions, shift: Shift) -> dict[str, Any]:
         }
         write_summary(folder, summary)
     return summary
-
-
-def _percent(accuracy: np.ndarray) -> str:
-    return format_estimate(*evaluation.seed_interval(accuracy), percent=True)
-
-
-def _logits(shift: Shift, trained: tuple[PyTree, PyTree], x: PyTree, devices: Devices) -> jax.Array:
-    """Of the source-only network, ``[runs, n, classes]``."""
-    predict = make_predict(adaptation.source_only(shift.classifier), shift.prepare)
-    evaluate = compile_evaluation(
-        lambda run, x: predict(run[0], run[1], x).logits,
-        devices=devices,
-        runs_in_turn=shift.convolutional and devices[0].platform == "cpu",
-    )
-    return evaluate(trained, replicate(x, devices))

@@ -64,8 +64,7 @@ class Config(methods.AdaptationOptions):
 
 
 PRESETS = {
-    pair: Config(pair=pair, steps=2000)
-    for pair in ("mnist-usps", "usps-mnist", "mnist-mnistm")
+    pair: Config(pair=pair, steps=2000) for pair in ("mnist-usps", "usps-mnist", "mnist-mnistm")
 }
 
 

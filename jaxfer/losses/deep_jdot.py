@@ -26,6 +26,7 @@ def deep_jdot(
     max_iterations: int = 1000,
     source_weights: Any = None,
     target_weights: Any = None,
+    axis_name: str | None = None,
 ) -> tuple[Array, SinkhornInfo]:
     r"""Cost of transporting labelled features onto predicted ones (batch-coupled).
 
@@ -51,6 +52,8 @@ def deep_jdot(
       source_weights: ``[n]``, not negative, on any scale; an example of weight 0 is absent.
         ``None`` weighs all alike.
       target_weights: ``[m]``, likewise.
+      axis_name: mapped axis over which the batch is spread; it is gathered. Every device then
+        returns the cost of the global batch; average the gradients with ``lax.pmean``.
 
     Returns:
       The cost, a scalar, at least 0, 0 where traced weights leave a side empty; and the plan's
@@ -77,6 +80,7 @@ def deep_jdot(
         target_features,
         source_weights,
         target_weights,
+        axis_name=axis_name,
         names=("source_features", "target_features"),
     )
     logits = floating("target_logits", target_logits)
@@ -87,11 +91,14 @@ def deep_jdot(
         )
     labels = soft_labels("source_labels", source_labels, len(samples.source), logits.shape[1])
     log_probabilities, _ = one_prediction(logits, name="target_logits")
+    source, target, a, b = samples[:4]
+    if axis_name is not None:
+        source, target, a, b, labels, log_probabilities = lax.all_gather(
+            (source, target, a, b, labels, log_probabilities), axis_name, tiled=True
+        )
     # A distance does not depend on the origin; near the points it loses least to rounding.
-    origin = lax.stop_gradient(
-        0.5 * (samples.source_weights @ samples.source + samples.target_weights @ samples.target)
-    )
-    apart = squared_distances(samples.source - origin, samples.target - origin)
+    origin = lax.stop_gradient(0.5 * (a @ source + b @ target))
+    apart = squared_distances(source - origin, target - origin)
     labels = labels.astype(log_probabilities.dtype)
     disagreement = -jnp.matmul(labels, log_probabilities.T, precision="highest")
     cost = feature_weight * apart + label_weight * disagreement
@@ -101,7 +108,7 @@ def deep_jdot(
         relative=relative,
         tolerance=tolerance,
         max_iterations=max_iterations,
-        source_weights=samples.source_weights,
-        target_weights=samples.target_weights,
+        source_weights=a,
+        target_weights=b,
     )
     return jnp.sum(plan * cost), info

@@ -79,20 +79,22 @@ def margin_disparity(
             "source_adversary_logits must hold at least 2 classes; "
             f"their shape is {samples.source.shape}."
         )
-    source_odds = _odds("source", source_logits, samples.source)
-    target_odds = _odds("target", target_logits, samples.target)
+    source_labels = _predicted("source", source_logits, samples.source)
+    target_labels = _predicted("target", target_logits, samples.target)
+    source_odds, _ = log_odds(samples.source, source_labels)
+    target_odds, _ = log_odds(samples.target, target_labels)
     own = samples.source_weights @ -jax.nn.softplus(-source_odds)
     other = samples.target_weights @ -jax.nn.softplus(target_odds)
     value = batch_sum(margin * own + other, axis_name)
     return jnp.where((samples.source_count > 0) & (samples.target_count > 0), value, 0)
 
 
-def _odds(side: str, logits: Any, adversary_logits: Array) -> Array:
-    """The adversary's log-odds ``[n]`` of the class that the classifier predicts."""
+def _predicted(side: str, logits: Any, adversary_logits: Array) -> Array:
+    """The classes ``[n, 1]`` that the classifier predicts."""
     logits = floating(f"{side}_logits", logits)
     if logits.shape != adversary_logits.shape:
         raise ValueError(
             f"{side}_logits and {side}_adversary_logits must have the same shape; "
             f"their shapes are {logits.shape} and {adversary_logits.shape}."
         )
-    return log_odds(adversary_logits, jnp.argmax(logits, axis=1, keepdims=True))[0]
+    return jnp.argmax(logits, axis=1, keepdims=True)

@@ -155,7 +155,10 @@ def adapt(
         return _Carry(adapted, new_state, optimiser), (loss, residual)
 
     carry, (losses, residuals) = _repeat(
-        jax.checkpoint(step) if remat else step, _Carry(walk, state, rule.init(walk)), steps
+        jax.checkpoint(step) if remat else step,
+        _Carry(walk, state, rule.init(walk)),
+        steps,
+        written_out=steps <= _WRITTEN_OUT and not remat,
     )
     adapted = carry.adapted
     if gradient == "implicit":
@@ -186,10 +189,17 @@ def _inner_objective(
 
 
 def _repeat(
-    step: Callable[[_Carry, Any], tuple[_Carry, Any]], carry: _Carry, steps: int
+    step: Callable[[_Carry, Any], tuple[_Carry, Any]],
+    carry: _Carry,
+    steps: int,
+    *,
+    written_out: bool,
 ) -> tuple[_Carry, Any]:
-    """``lax.scan`` over the step index, written out while that is short."""
-    if steps > _WRITTEN_OUT:
+    """``lax.scan`` over the step index, or the same written out, which is faster while short.
+
+    Of what is written out XLA keeps on a CPU what ``jax.checkpoint`` would have it compute again.
+    """
+    if steps and not written_out:
         return lax.scan(step, carry, jnp.arange(steps))
     outputs = []
     for index in range(steps):

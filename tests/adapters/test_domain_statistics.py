@@ -94,6 +94,7 @@ def test_evaluation_is_the_same_in_the_three_ways_with_one_record(x64):
             np.testing.assert_allclose(found, expected)
 
 
+@pytest.mark.slow
 def test_domains_draw_numbers_of_their_own(x64):
     def noise(statistics, **options):
         with_key, without = call(statistics, key=jax.random.key(0), **options), call(statistics)

@@ -32,6 +32,7 @@ def test_the_multilinear_map_is_the_outer_product(x64):
     np.testing.assert_allclose(split, found)
 
 
+@pytest.mark.slow
 def test_inner_products_of_the_random_map_are_those_of_the_full_one(x64):
     f, g = inputs()
     expected = multilinear_map(f, g) @ multilinear_map(f, g).T
@@ -104,6 +105,7 @@ def test_a_correction_of_low_rank_has_that_rank():
     assert np.linalg.matrix_rank(correction, rtol=1e-5) == 2
 
 
+@pytest.mark.slow
 def test_other_widths_and_their_scale():
     wide = linear_feature_map(1000, 300)
     params = wide.init(jax.random.key(0))

@@ -32,16 +32,20 @@ def test_every_derivative_has_the_strength_and_the_other_sign(x64):
 
     x, t = np.random.default_rng(1).normal(size=(2, 4))
     strength = 0.7
-    gradient = jax.jit(jax.grad(f))(x, strength)
+
+    @jax.jit
+    def derivatives(x, t, strength):
+        forward = jax.jvp(lambda x: f(x, strength), (x,), (t,))[1]
+        mixed = jax.jvp(lambda x: jax.grad(f)(x, strength), (x,), (t,))[1]
+        third = jax.grad(jax.grad(jax.grad(f)))(0.5, strength)
+        return jax.grad(f)(x, strength), forward, jax.hessian(f)(x, strength), mixed, third
+
+    gradient, forward, second, mixed, third = derivatives(x, t, strength)
     np.testing.assert_allclose(gradient, -0.7 * np.cos(x), rtol=1e-14)
-    _, forward = jax.jvp(lambda x: f(x, strength), (x,), (t,))
     np.testing.assert_allclose(forward, -0.7 * np.cos(x) @ t, rtol=1e-14)
     # Each differentiation passes the reversal once more.
-    second = jax.hessian(f)(x, strength)
     np.testing.assert_allclose(second, np.diag(0.7**2 * -np.sin(x)), rtol=1e-14)
-    _, mixed = jax.jvp(lambda x: jax.grad(f)(x, strength), (x,), (t,))
     np.testing.assert_allclose(mixed, 0.7**2 * -np.sin(x) * t, rtol=1e-14)
-    third = jax.grad(jax.grad(jax.grad(f)))(0.5, strength)
     np.testing.assert_allclose(third, -(0.7**3) * -np.cos(0.5), rtol=1e-14)
 
 

@@ -36,6 +36,11 @@ def test_all_domains_have_the_same_columns_from_index_0(tmp_path, place):
     assert dvd.classes == ("negative", "positive") and "5 counts" in dvd.origin
 
 
+def test_indices_begin_at_0_where_none_occurs(tmp_path):
+    write(tmp_path, books_train="-1 1:1\n1 4:1\n")
+    assert load_reviews(tmp_path)["books"].train.x.tolist() == [[0, 1, 0, 0, 0], [0, 0, 0, 0, 1]]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

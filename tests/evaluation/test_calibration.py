@@ -37,7 +37,9 @@ def test_calibration_is_that_of_bins_counted_one_by_one(weighted, x64):
 def test_the_sure_and_the_undecided_are_in_the_last_and_the_first_bin():
     error, info = expected_calibration_error(np.float32([[200.0, 0], [0, 200.0]]), np.array([0, 0]))
     assert error == 0.5 and info.share[-1] == 1
-    _, info = expected_calibration_error(np.zeros((3, 5), np.float32), np.zeros(3, int), bins=5)
+    _, info = expected_calibration_error(
+        np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1]), bins=2
+    )
     assert info.share[0] == 1  # bins are closed to the right
     error, _ = expected_calibration_error(np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1]))
     assert error == 0

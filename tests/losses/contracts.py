@@ -5,6 +5,8 @@ A batch-coupled loss is called as ``f(x, weights=..., axis_name=...)`` or, of tw
 axis=..., where=...)``.
 """
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,134 +14,157 @@ import pytest
 
 from ..divergences import checks, predictions
 
+
+def whole(f):
+    """A loss compiled as a whole; called eagerly, each of its operations would be, for each shape."""
+
+    @cache
+    def compiled(static):
+        return jax.jit(partial(f, **dict(static)))
+
+    def call(*arrays, **options):
+        arguments = {
+            k: x for k, x in options.items() if isinstance(x, (float, np.ndarray, jax.Array))
+        }
+        static = tuple((k, x) for k, x in options.items() if k not in arguments)
+        return compiled(static)(*arrays, **arguments)
+
+    return call
+
+
+def grad(f, argnums=0):
+    return jax.jit(jax.grad(f, argnums))
+
+
+def value_and_grad(f, argnums=0):
+    return jax.jit(jax.value_and_grad(f, argnums))
+
+
 NAMES = {1: ("weights",), 2: ("source_weights", "target_weights")}
 
 
-def assert_batch_coupled(f, samples=1, *, repeat=True, smooth=True, atol=1e-9):
-    """All of it, in float64. Not ``smooth``: something in it is held constant in differentiation."""
-    count, names = samples, NAMES[samples]
-
-    def loss(inputs, axis_name=None):
-        options = dict(zip(names, inputs[count:], strict=True))
-        if axis_name is not None:
-            options["axis_name"] = axis_name
-        return f(*inputs[:count], **options)
+def assert_batch_coupled(f, samples=1, *, repeat=True, smooth=True):
+    """All but second derivatives. Not ``smooth``: something is held constant in differentiation."""
+    loss, rows, direction = _loss(f, samples), *_rows(samples)
+    (base, garbage), row = (rows["base"], rows["absent"]), {name: i for i, name in enumerate(rows)}
 
     @checks.quickly
     @jax.vmap
-    def everything(inputs, direction):
+    def everything(inputs):
         value, gradient = jax.value_and_grad(loss)(inputs)
-        forward = jax.jvp(loss, (inputs,), (direction,))[1]
-        return value, gradient, forward, jax.jvp(jax.grad(loss), (inputs,), (direction,))[1]
+        return value, gradient, jax.jvp(loss, (inputs,), (direction,))[1]
 
-    base = _drawn(count)
-    draw = np.random.default_rng(5)
-    direction = tuple(draw.normal(size=x.shape) for x in base)
-    step = 1e-5
-    orders = [draw.permutation(len(x)) for x in base[:count]]
-    absent = [np.array([2, 5]), np.array([0])][:count]
-    garbage = [_without(base, absent, value) for value in (100.0, -1e3)]
-    scales = (100, 0.01)[:count]
-    counts = [np.arange(len(x)) % 3 + 1.0 for x in base[:count]]
-    rows = {
-        "base": base,
-        "above": tuple(x + step * t for x, t in zip(base, direction, strict=True)),
-        "below": tuple(x - step * t for x, t in zip(base, direction, strict=True)),
-        "in another order": tuple(x[o] for x, o in zip(base, 2 * orders, strict=True)),
-        "other scales": (
-            *base[:count],
-            *(s * w for s, w in zip(scales, base[count:], strict=True)),
-        ),
-        "alike": (*base[:count], *(3 * np.ones_like(w) for w in base[count:])),
-        "repeated": (*base[:count], *counts),
-        "absent": garbage[0],
-        "absent too": garbage[1],
-        "equal points": tuple(np.ones_like(x) for x in base),
-        "points at 0": (*(np.zeros_like(x) for x in base[:count]), *base[count:]),
-        "pairs of points": tuple(x[np.arange(len(x)) // 2] for x in base),
-        "one point": (*base[:count], *(np.eye(len(w))[1] for w in base[count:])),
-    }
-    for index, name in enumerate(names, count):
-        rows[f"{name} empty"] = (*base[:index], 0 * base[index], *base[index + 1 :])
-    stacked = tuple(np.stack(column) for column in zip(*rows.values(), strict=True))
-    directions = tuple(np.stack([t] * len(rows)) for t in direction)
-    values, gradients, forward, curvature = jax.tree.map(
-        np.asarray, everything(stacked, directions)
-    )
-    row = {name: index for index, name in enumerate(rows)}
+    counts = rows["repeated"][samples:]
+    many = [np.repeat(x, n.astype(int), axis=0) for x, n in zip(base, counts, strict=False)]
+    kept = [w > 0 for w in garbage[samples:]]
+    sliced = tuple(x[k] for x, k in zip(garbage, 2 * kept, strict=True))
 
+    @checks.quickly
+    def one_by_one(base, sliced, many):
+        return loss(base), f(*base[:samples]), loss(sliced), f(*many)
+
+    values, gradients, forward = jax.tree.map(np.asarray, everything(_stacked(rows)))
+    alone, without, some, repeated = one_by_one(base, sliced, many)
+    close, value = np.testing.assert_allclose, values[0]
     for name, index in row.items():
-        found = (values, *gradients, forward, *curvature)
+        found = (values, *gradients, forward)
         assert all(np.isfinite(number[index]).all() for number in found), name
-    close = np.testing.assert_allclose
-    value = values[0]
+    close(alone, value, rtol=1e-10)
     for name in ("in another order", "other scales"):
         close(values[row[name]], value, rtol=1e-10, atol=1e-12)
     assert abs(values[row["alike"]] - value) > 1e-4 * abs(value)
-    close(loss(base), value, rtol=1e-10)  # eager is jitted and vmapped
-    close(f(*base[:count]), values[row["alike"]], rtol=1e-10)
+    close(without, values[row["alike"]], rtol=1e-10)
     if repeat:
-        many = (np.repeat(x, n.astype(int), axis=0) for x, n in zip(base, counts, strict=False))
-        close(f(*many), values[row["repeated"]], rtol=1e-10, atol=1e-12)
+        close(repeated, values[row["repeated"]], rtol=1e-10, atol=1e-12)
 
     # What is absent is sliced away, whatever stands there.
-    kept = [w > 0 for w in garbage[0][count:]]
     close(values[row["absent too"]], values[row["absent"]], rtol=1e-10)
-    sliced = tuple(x[k] for x, k in zip(garbage[0], 2 * kept, strict=True))
-    close(loss(sliced), values[row["absent"]], rtol=1e-10)
-    for gradient, k in zip(gradients[:count], kept, strict=True):
+    close(some, values[row["absent"]], rtol=1e-10)
+    for gradient, k in zip(gradients[:samples], kept, strict=True):
         there, too = gradient[row["absent"]], gradient[row["absent too"]]
         assert not there[~k].any() and there[k].any()
         close(too, there, rtol=1e-6, atol=1e-12)
-    for name in names:
+    for name in NAMES[samples]:
         assert values[row[f"{name} empty"]] == 0
         assert not any(gradient[row[f"{name} empty"]].any() for gradient in gradients)
 
     reverse = sum(np.vdot(g[0], t) for g, t in zip(gradients, direction, strict=True))
     close(reverse, forward[0], rtol=1e-8)
-    assert np.abs(curvature[0][0]).max() > 0
     if smooth:
-        close(forward[0], (values[1] - values[2]) / (2 * step), rtol=1e-6)
-        for found, gradient in zip(curvature[:count], gradients, strict=False):
-            difference = (gradient[1] - gradient[2]) / (2 * step)
-            close(found[0], difference, rtol=1e-4, atol=1e-5 * np.abs(difference).max())
-    # Reverse over reverse exists; half precision is computed in float32.
-    jax.eval_shape(jax.grad(lambda x: sum(jnp.sum(g**2) for g in jax.grad(loss)(x))), base)
+        close(forward[0], (values[1] - values[2]) / (2 * STEP), rtol=1e-6)
+    # Half precision is computed in float32.
     for dtype in (jnp.bfloat16, jnp.float32):
-        half = [jax.ShapeDtypeStruct(x.shape, dtype) for x in base[:count]]
+        half = [jax.ShapeDtypeStruct(x.shape, dtype) for x in base[:samples]]
         assert jax.eval_shape(f, *half).dtype == jnp.float32
-    _assert_shards_equal_the_whole(loss, count, atol)
 
 
-def _assert_shards_equal_the_whole(loss, count, atol):
-    """Of a local loss and the global one the mean of the shards' gradients is that of the whole."""
-    whole = _drawn(count, sizes=(8, 12))
-    whole[count][:2] = 0  # one shard of the first sample is empty
-    matrix = np.random.default_rng(6).normal(size=(3, 3))
-
-    def total(matrix, inputs, axis_name=None):
-        mapped = tuple(x @ matrix for x in inputs[:count])
-        value = loss((*mapped, *inputs[count:]), axis_name)
-        return sum(jnp.mean(jnp.sin(x)) for x in mapped) + value, value
-
-    def local(matrix, *inputs):
-        (_, value), gradient = jax.value_and_grad(total, has_aux=True)(matrix, inputs, "batch")
-        return value, jax.lax.pmean(gradient, "batch")
+def assert_second_derivatives(f, samples=1, *, smooth=True):
+    """Forward over reverse against differences of gradients, finite everywhere; and reverse twice."""
+    loss, rows, direction = _loss(f, samples), *_rows(samples)
 
     @checks.quickly
-    def both(matrix, whole):
-        shards = [x.reshape(4, -1, *x.shape[1:]) for x in whole]
-        mapped = jax.vmap(local, (None, *[0] * len(whole)), axis_name="batch")(matrix, *shards)
-        return mapped, jax.value_and_grad(total, has_aux=True)(matrix, whole)
+    @jax.vmap
+    def both(inputs):
+        gradient, curvature = jax.jvp(jax.grad(loss), (inputs,), (direction,))
+        twice = jax.grad(lambda x: sum(map(jnp.vdot, jax.grad(loss)(x), direction)))(inputs)
+        return gradient, curvature, twice
 
-    (values, gradients), ((_, value), gradient) = both(matrix, whole)
-    np.testing.assert_allclose(values, np.full(4, value), atol=atol)
-    np.testing.assert_allclose(gradients, np.stack([gradient] * 4), atol=atol)
+    gradients, curvature, twice = jax.tree.map(np.asarray, both(_stacked(rows)))
+    for index, name in enumerate(rows):
+        assert all(np.isfinite(x[index]).all() for x in (*curvature, *twice)), name
+    assert np.abs(curvature[0][0]).max() > 0
+    for gradient, found, again in zip(gradients, curvature, twice, strict=True):
+        difference = (gradient[1] - gradient[2]) / (2 * STEP)
+        if smooth:
+            scale = np.abs(difference).max()
+            np.testing.assert_allclose(found[0], difference, rtol=1e-4, atol=1e-5 * scale)
+            np.testing.assert_allclose(again[0], found[0], rtol=1e-6, atol=1e-8 * scale)
 
 
-def _drawn(count, sizes=(7, 9)):
-    points = checks.two(n=sizes[0], m=sizes[1])[:count]
-    return *points, *(checks.weights(i + 1, len(x)) for i, x in enumerate(points))
+STEP = 1e-5
+
+
+def _loss(f, samples):
+    """``f`` of one tuple: the samples, then their weights."""
+
+    def loss(inputs):
+        return f(*inputs[:samples], **dict(zip(NAMES[samples], inputs[samples:], strict=True)))
+
+    return loss
+
+
+def _rows(samples):
+    """Named inputs: one, a step beside it on either side, and others that say something of it."""
+    points = checks.two()[:samples]
+    weights = [checks.weights(index + 1, len(x)) for index, x in enumerate(points)]
+    base = (*points, *weights)
+    draw = np.random.default_rng(5)
+    direction = tuple(draw.normal(size=x.shape) for x in base)
+    orders = [draw.permutation(len(x)) for x in points]
+    absent = [np.array([2, 5]), np.array([0])][:samples]
+    scales = (100, 0.01)[:samples]
+    rows = {
+        "base": base,
+        "above": tuple(x + STEP * t for x, t in zip(base, direction, strict=True)),
+        "below": tuple(x - STEP * t for x, t in zip(base, direction, strict=True)),
+        "in another order": tuple(x[o] for x, o in zip(base, 2 * orders, strict=True)),
+        "other scales": (*points, *(s * w for s, w in zip(scales, weights, strict=True))),
+        "alike": (*points, *(3 * np.ones_like(w) for w in weights)),
+        "repeated": (*points, *(np.arange(len(w)) % 3 + 1.0 for w in weights)),
+        "absent": _without(base, absent, 100.0),
+        "absent too": _without(base, absent, -1e3),
+        "equal points": tuple(np.ones_like(x) for x in base),
+        "points at 0": (*(np.zeros_like(x) for x in points), *weights),
+        "pairs of points": tuple(x[np.arange(len(x)) // 2] for x in base),
+        "one point": (*points, *(np.eye(len(w))[1] for w in weights)),
+    }
+    for index, name in enumerate(NAMES[samples], samples):
+        rows[f"{name} empty"] = (*base[:index], 0 * base[index], *base[index + 1 :])
+    return rows, direction
+
+
+def _stacked(rows):
+    return tuple(np.stack(column) for column in zip(*rows.values(), strict=True))
 
 
 def _without(inputs, absent, value):
@@ -187,10 +212,6 @@ def assert_per_example(f, arrays=1, *, axes=True):
     close = np.testing.assert_allclose
     expected = each[0]
     assert expected.shape == (5,) and expected.any()
-    close(f(*base), expected, rtol=1e-10)
-    close(f(*base.swapaxes(1, 2), axis=0), expected, rtol=1e-10)
-    if axes:
-        close(f(*base.reshape(arrays, 5, 2, 2), axis=(1, 2)), expected, rtol=1e-10)
     close(np.vdot(gradient[0], direction), forward[0], rtol=1e-9)
     by = np.arange(1.0, 6)
     close(forward[0], by @ (each[1] - each[2]) / (2 * step), rtol=1e-6, atol=1e-9)
@@ -198,9 +219,21 @@ def assert_per_example(f, arrays=1, *, axes=True):
     # What is left out is sliced away; it broadcasts, as in optax.
     assert not gradient[3][:, ~where].any() and each[3, 4] == 0
     kept = where[0]
-    close(f(*masked[:, :2][..., kept]), each[3, :2], rtol=1e-12)
-    close(f(*masked[:, 2][..., where[2]]), each[3, 2], rtol=1e-12)
-    close(f(*masked[:, :2], where=kept), each[3, :2], rtol=1e-12)
+
+    @checks.quickly
+    def in_other_ways(base, masked):
+        alike = [f(*base), f(*base.swapaxes(1, 2), axis=0)]
+        if axes:
+            alike.append(f(*base.reshape(arrays, 5, 2, 2), axis=(1, 2)))
+        sliced = f(*masked[:, :2][..., kept]), f(*masked[:, 2][..., where[2]])
+        return alike, sliced, f(*masked[:, :2], where=kept)
+
+    alike, sliced, broadcast = in_other_ways(base, masked)
+    for found in alike:
+        close(found, expected, rtol=1e-10)
+    close(sliced[0], each[3, :2], rtol=1e-12)
+    close(sliced[1], each[3, 2], rtol=1e-12)
+    close(broadcast, each[3, :2], rtol=1e-12)
     jax.eval_shape(jax.grad(lambda z: jnp.sum(jax.grad(lambda z: f(*z).sum())(z) ** 2)), base)
     half = jax.ShapeDtypeStruct((5, 4), jnp.bfloat16)
     assert jax.eval_shape(f, *[half] * arrays) == jax.ShapeDtypeStruct((5,), jnp.float32)

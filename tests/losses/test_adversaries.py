@@ -144,17 +144,16 @@ def unknown_boundary(params, f, g, key):
     return open_set_boundary(toy.apply(params["head"], g)).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("adversarial", "outputs", "strength", "options"),
     [
         pytest.param(domain_critic, 1, 1.0, {}, id="dann"),
-        pytest.param(conditional_critic, 2, 1.0, {}, id="cdan", marks=pytest.mark.slow),
-        pytest.param(margin_adversary, 2, 1.0, {}, id="mdd", marks=pytest.mark.slow),
-        pytest.param(lipschitz_critic, 1, 0.1, {}, id="wdgrl", marks=pytest.mark.slow),
-        pytest.param(
-            second_classifier, 2, 1.0, {"both_heads": True}, id="mcd", marks=pytest.mark.slow
-        ),
-        pytest.param(unknown_boundary, 1, 1.0, {"classes": 3}, id="osbp", marks=pytest.mark.slow),
+        pytest.param(conditional_critic, 2, 1.0, {}, id="cdan"),
+        pytest.param(margin_adversary, 2, 1.0, {}, id="mdd"),
+        pytest.param(lipschitz_critic, 1, 0.1, {}, id="wdgrl"),
+        pytest.param(second_classifier, 2, 1.0, {"both_heads": True}, id="mcd"),
+        pytest.param(unknown_boundary, 1, 1.0, {"classes": 3}, id="osbp"),
     ],
 )
 def test_the_domains_are_harder_to_tell_apart(adversarial, outputs, strength, options):

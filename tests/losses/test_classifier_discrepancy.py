@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxfer.losses import classifier_discrepancy
+from jaxfer import losses
 
 from ..divergences import predictions
-from .contracts import assert_finite_in_float32, assert_per_example
+from .contracts import assert_finite_in_float32, assert_per_example, value_and_grad, whole
+
+classifier_discrepancy = whole(losses.classifier_discrepancy)
 
 
 def test_it_is_numpys(x64):
@@ -38,7 +40,7 @@ def test_it_is_a_distance_of_at_most_2_over_k(x64):
 def test_value_and_gradient_at_equality_are_0(x64):
     """Exact equality alone is a point where the derivative is 0: it has a kink there."""
     z, _ = predictions.logits()
-    both = jax.value_and_grad(lambda *x: classifier_discrepancy(*x).sum(), argnums=(0, 1))
+    both = value_and_grad(lambda *x: classifier_discrepancy(*x).sum(), argnums=(0, 1))
     for scale in (1.0, 1e4):
         value, gradients = both(scale * z, scale * z)
         assert value == 0 and not any(np.any(gradient) for gradient in gradients)
@@ -55,8 +57,8 @@ def test_extreme_logits():
 def test_mistakes_are_refused():
     z, other = predictions.logits()
     with pytest.raises(ValueError, match="logits and other_logits must have the same shape"):
-        classifier_discrepancy(z, other[1:])
+        losses.classifier_discrepancy(z, other[1:])
     with pytest.raises(TypeError, match="where must hold booleans"):
-        classifier_discrepancy(z, other, where=np.ones((5, 4)))
+        losses.classifier_discrepancy(z, other, where=np.ones((5, 4)))
     with pytest.raises(ValueError, match="axis must name axes of the logits; it is 2"):
-        jax.jit(lambda z, o: classifier_discrepancy(z, o, axis=2))(z, other)
+        jax.jit(lambda z, o: losses.classifier_discrepancy(z, o, axis=2))(z, other)

@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxfer.losses import deep_jdot
+from jaxfer import losses
 
 from ..divergences import checks
+from .contracts import grad, value_and_grad, whole
 
 # POT looks for every array library there is; of those, only NumPy is used here.
 os.environ.update({f"POT_BACKEND_DISABLE_{name}": "1" for name in ("PYTORCH", "JAX", "CUPY")})
 import ot  # noqa: E402
+
+deep_jdot = whole(losses.deep_jdot)
+
 
 TIGHT = {"tolerance": 1e-11, "max_iterations": 10_000}
 
@@ -57,6 +61,7 @@ def test_it_is_the_cost_of_pots_plan(x64):
     assert info.converged and info.epsilon == 0.5
 
 
+@pytest.mark.slow
 def test_a_small_epsilon_is_the_papers_exact_transport(x64):
     batch = batches(n=8, m=8)
     costs = cost(*batch, 1.0, 1.0)
@@ -67,6 +72,7 @@ def test_a_small_epsilon_is_the_papers_exact_transport(x64):
     assert deep_jdot(*batch)[0] >= exact
 
 
+@pytest.mark.slow
 def test_soft_labels_of_one_are_hard_ones(x64):
     source, labels, target, logits = batches()
     hard, _ = deep_jdot(source, labels, target, logits, **TIGHT)
@@ -81,7 +87,7 @@ def test_the_gradient_moves_features_and_logits_under_a_fixed_plan(x64):
     def loss(source, target, logits):
         return deep_jdot(source, labels, target, logits, **options)[0]
 
-    found = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(source, target, logits)
+    found = grad(loss, argnums=(0, 1, 2))(source, target, logits)
     plan = ot.sinkhorn(
         np.full(7, 1 / 7),
         np.full(9, 1 / 9),
@@ -101,19 +107,18 @@ def test_the_gradient_moves_features_and_logits_under_a_fixed_plan(x64):
     _, forward = jax.jvp(loss, arguments, arguments)
     reverse = sum(jnp.vdot(g, x) for g, x in zip(found, arguments, strict=True))
     np.testing.assert_allclose(forward, reverse, rtol=1e-9)
-    twice = jax.grad(lambda x: jnp.sum(jnp.square(jax.grad(loss)(x, target, logits))))(source)
+    twice = grad(lambda x: jnp.sum(jnp.square(grad(loss)(x, target, logits))))(source)
     assert np.isfinite(twice).all() and np.abs(twice).max() > 0
 
 
+@pytest.mark.slow
 def test_it_draws_a_target_example_to_its_class(x64):
     """Two source points at one place, of different labels: the logits decide whose plan is whose."""
     source, labels = np.array([[0.0], [4.0]]), np.array([0, 1])
     target, logits = np.array([[2.1], [1.9]]), 10 * np.eye(2)
-    gradient = jax.grad(lambda y: deep_jdot(source, labels, y, logits, label_weight=10.0)[0])(
-        target
-    )
+    gradient = grad(lambda y: deep_jdot(source, labels, y, logits, label_weight=10.0)[0])(target)
     assert gradient[0, 0] > 1 and gradient[1, 0] < -1
-    gradient = jax.grad(lambda y: deep_jdot(source, labels, y, logits, label_weight=0.0)[0])(target)
+    gradient = grad(lambda y: deep_jdot(source, labels, y, logits, label_weight=0.0)[0])(target)
     assert gradient[0, 0] < 0 and gradient[1, 0] > 0
 
 
@@ -124,11 +129,15 @@ def test_weights_and_transforms(x64):
     mine, theirs = a > 0, b > 0
 
     def f(source, target, logits, a, b):
-        return deep_jdot(
+        return losses.deep_jdot(
             source, labels, target, logits, source_weights=a, target_weights=b, **TIGHT
         )[0]
 
-    value, gradient = jax.jit(jax.value_and_grad(f))(source, target, logits, a, b)
+    both = checks.quickly(jax.vmap(jax.value_and_grad(f), (0, None, None, 0, None)))
+    values, gradients = both(
+        np.stack([source, source, 2 * source]), target, logits, np.stack([a, 0 * a, a]), b
+    )
+    value, gradient = values[0], gradients[0]
     sliced, _ = deep_jdot(
         source[mine],
         labels[mine],
@@ -140,24 +149,20 @@ def test_weights_and_transforms(x64):
     )
     np.testing.assert_allclose(value, sliced, rtol=1e-8)
     assert not gradient[~mine].any() and gradient[mine].any(axis=1).all()
-    several = jax.vmap(f, (0, None, None, None, None))(
-        np.stack([source, 2 * source]), target, logits, a, b
-    )
-    np.testing.assert_allclose(several[0], value, rtol=1e-8)
-    value, gradient = jax.jit(jax.value_and_grad(f))(source, target, logits, 0 * a, b)
-    assert value == 0 and not gradient.any()
+    assert values[1] == 0 and not gradients[1].any() and values[2] != value
 
 
 def test_points_that_coincide_and_sure_logits_have_finite_gradients():
     _, labels, _, logits = batches(dtype=np.float32)
     ones = np.ones((7, 3), np.float32), np.ones((9, 3), np.float32)
     for z in (1e4 * logits, 0 * logits):
-        value, gradients = jax.value_and_grad(
+        value, gradients = value_and_grad(
             lambda x, y, z: deep_jdot(x, labels, y, z)[0], argnums=(0, 1, 2)
         )(*ones, z)
         assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradients)
 
 
+@pytest.mark.slow
 def test_features_far_from_0_lose_no_digits():
     source, labels, target, logits = batches(dtype=np.float32)
     expected, _ = deep_jdot(source, labels, target, logits)
@@ -168,20 +173,20 @@ def test_features_far_from_0_lose_no_digits():
 def test_mistakes_are_refused():
     source, labels, target, logits = batches(dtype=np.float32)
     with pytest.raises(ValueError, match="source_labels must be from 0 to 3; they go from"):
-        deep_jdot(source, labels + 2, target, logits)
+        losses.deep_jdot(source, labels + 2, target, logits)
     with pytest.raises(
         ValueError, match=r"source_labels must be integers \(7,\) or probabilities \(7, 4\)"
     ):
-        deep_jdot(source, labels[1:], target, logits)
+        losses.deep_jdot(source, labels[1:], target, logits)
     with pytest.raises(ValueError, match=r"target_logits must be an array \[9, classes\]"):
-        deep_jdot(source, labels, target, logits[1:])
+        losses.deep_jdot(source, labels, target, logits[1:])
     with pytest.raises(
         ValueError, match="source_features and target_features must have the same number"
     ):
-        deep_jdot(source[:, 1:], labels, target, logits)
+        losses.deep_jdot(source[:, 1:], labels, target, logits)
     with pytest.raises(ValueError, match="label_weight must be a finite number of at least 0"):
-        deep_jdot(source, labels, target, logits, label_weight=-1)
+        losses.deep_jdot(source, labels, target, logits, label_weight=-1)
     with pytest.raises(ValueError, match="epsilon must be a finite number above 0"):
-        deep_jdot(source, labels, target, logits, epsilon=0)
+        losses.deep_jdot(source, labels, target, logits, epsilon=0)
     with pytest.raises(TypeError, match="source_features must be of floating point"):
-        deep_jdot(labels[:, None], labels, target[:, :1], logits)
+        losses.deep_jdot(labels[:, None], labels, target[:, :1], logits)

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxfer.losses import margin_disparity
+from jaxfer import losses
 
 from ..divergences import checks
-from .contracts import assert_batch_coupled
+from .contracts import assert_batch_coupled, grad, value_and_grad, whole
+
+margin_disparity = whole(losses.margin_disparity)
+
 
 MAPS = np.random.default_rng(7).normal(size=(2, 3, 4))
 
@@ -66,7 +69,7 @@ def test_two_classes_are_softplus(x64):
     np.testing.assert_allclose(margin_disparity(*z), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("gap", [20.0, 200.0, 1e4])
+@pytest.mark.parametrize("gap", [20.0, 1e4])
 def test_a_sure_adversary_has_a_finite_logarithm_and_a_slope(gap):
     """In float32 1 - p is 0 from a gap of 17 on; its logarithm is -gap, its slope -1."""
     classifier = np.float32([[1, 0, 0]])
@@ -75,10 +78,10 @@ def test_a_sure_adversary_has_a_finite_logarithm_and_a_slope(gap):
     def loss(adversary):
         return margin_disparity(classifier, adversary, classifier, adversary, margin=1.0)
 
-    value, gradient = jax.value_and_grad(loss)(adversary)
+    value, gradient = value_and_grad(loss)(adversary)
     np.testing.assert_allclose(value, -gap, rtol=1e-6)
     np.testing.assert_allclose(gradient, [[-1, 1, 0]], atol=1e-6)
-    value, gradient = jax.value_and_grad(loss)(-adversary)
+    value, gradient = value_and_grad(loss)(-adversary)
     np.testing.assert_allclose(value, -1e4 - gap, rtol=1e-6)
     np.testing.assert_allclose(gradient, [[1, 0, -1]], atol=1e-6)
 
@@ -92,7 +95,7 @@ def test_small_probabilities_lose_no_digits():
 
 def test_the_classifier_gives_labels_alone(x64):
     z = logits()
-    gradients = jax.grad(margin_disparity, argnums=(0, 1, 2, 3))(*z)
+    gradients = grad(margin_disparity, argnums=(0, 1, 2, 3))(*z)
     assert not np.any(gradients[0]) and not np.any(gradients[2])
     assert np.abs(gradients[1]).max() > 0.1 and np.abs(gradients[3]).max() > 1e-3
     np.testing.assert_allclose(
@@ -115,19 +118,19 @@ def test_mistakes_are_refused():
     with pytest.raises(
         ValueError, match="source_logits and source_adversary_logits must have the same"
     ):
-        margin_disparity(z[0][:, 1:], *z[1:])
+        losses.margin_disparity(z[0][:, 1:], *z[1:])
     with pytest.raises(
         ValueError, match="target_logits and target_adversary_logits must have the same"
     ):
-        margin_disparity(*z[:2], z[2][1:], z[3])
+        losses.margin_disparity(*z[:2], z[2][1:], z[3])
     with pytest.raises(ValueError, match="must hold at least 2 classes; their shape is"):
-        margin_disparity(*(x[:, :1] for x in z))
+        losses.margin_disparity(*(x[:, :1] for x in z))
     with pytest.raises(ValueError, match="margin must be a finite number above 0; it is 0"):
-        margin_disparity(*z, margin=0)
+        losses.margin_disparity(*z, margin=0)
     with pytest.raises(TypeError, match="target_logits must be of floating point"):
-        margin_disparity(*z[:2], z[2].astype(int), z[3])
+        losses.margin_disparity(*z[:2], z[2].astype(int), z[3])
     with pytest.raises(
         ValueError,
         match="target_weights must hold one weight for each point of target_adversary_logits",
     ):
-        margin_disparity(*z, target_weights=np.ones(3))
+        losses.margin_disparity(*z, target_weights=np.ones(3))

@@ -1,14 +1,21 @@
 """Minimum class confusion: against the matrix in NumPy and in PyTorch, and where it underflows."""
 
-import jax
 import numpy as np
 import pytest
 from scipy import special, stats
 
-from jaxfer.losses import minimum_class_confusion
+from jaxfer import losses
 
 from ..divergences import checks, predictions
-from .contracts import assert_batch_coupled, assert_one_sample_mistakes_are_refused
+from .contracts import (
+    assert_batch_coupled,
+    assert_one_sample_mistakes_are_refused,
+    grad,
+    value_and_grad,
+    whole,
+)
+
+minimum_class_confusion = whole(losses.minimum_class_confusion)
 
 
 def reference(z, temperature=2.5, weighted=True, w=None):
@@ -41,7 +48,7 @@ def test_value_and_gradient_are_the_published_formulas_in_pytorch(x64):
     matrix = matrix / matrix.sum(1)
     expected = (matrix.sum() - matrix.trace()) / z.shape[1]
     expected.backward()
-    value, gradient = jax.value_and_grad(minimum_class_confusion)(z.detach().numpy())
+    value, gradient = value_and_grad(minimum_class_confusion)(z.detach().numpy())
     np.testing.assert_allclose(value, float(expected.detach()), rtol=1e-10)
     np.testing.assert_allclose(gradient, z.grad.numpy(), rtol=1e-8, atol=1e-14)
 
@@ -54,7 +61,7 @@ def test_its_bounds(x64):
 def test_a_class_of_vanishing_mass_keeps_its_share():
     """Its row is the mean of the others' predictions in proportion to exp(-200), not 0 / 0."""
     z = np.float32([[0.0, 0.0, -200.0], [5.0, 0.0, -200.0]])
-    f = jax.jit(jax.value_and_grad(lambda z: minimum_class_confusion(z, temperature=1.0)))
+    f = value_and_grad(lambda z: minimum_class_confusion(z, temperature=1.0))
     value, gradient = f(z)
     expected = reference(z.astype(np.float64), 1.0)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
@@ -63,14 +70,13 @@ def test_a_class_of_vanishing_mass_keeps_its_share():
     assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_the_entropy_weights_are_constants(x64):
     """The derivative is that with the weights given as numbers."""
     z = predictions.logits(batch=6)[0]
     w = 1 + np.exp(-stats.entropy(special.softmax(z / 2.5, axis=1), axis=1))
-    given = jax.grad(lambda z: minimum_class_confusion(z, weights=w, entropy_weights=False))
-    np.testing.assert_allclose(
-        jax.grad(minimum_class_confusion)(z), given(z), rtol=1e-9, atol=1e-14
-    )
+    given = grad(lambda z: minimum_class_confusion(z, weights=w, entropy_weights=False))
+    np.testing.assert_allclose(grad(minimum_class_confusion)(z), given(z), rtol=1e-9, atol=1e-14)
 
 
 def test_contract(x64):
@@ -78,8 +84,8 @@ def test_contract(x64):
 
 
 def test_mistakes_are_refused():
-    assert_one_sample_mistakes_are_refused(minimum_class_confusion, "logits")
+    assert_one_sample_mistakes_are_refused(losses.minimum_class_confusion, "logits")
     with pytest.raises(ValueError, match="temperature must be a finite number above 0; it is 0"):
-        minimum_class_confusion(np.ones((2, 2)), temperature=0)
+        losses.minimum_class_confusion(np.ones((2, 2)), temperature=0)
     with pytest.raises(TypeError, match="entropy_weights must be True or False; it is 1"):
-        minimum_class_confusion(np.ones((2, 2)), entropy_weights=1)
+        losses.minimum_class_confusion(np.ones((2, 2)), entropy_weights=1)

@@ -9,10 +9,13 @@ import optax
 import pytest
 from scipy import special
 
-from jaxfer.losses import fixmatch_consistency, pseudo_label_cross_entropy
+from jaxfer import losses
 
 from ..divergences import predictions
-from .contracts import assert_finite_in_float32, assert_per_example
+from .contracts import assert_finite_in_float32, assert_per_example, grad, whole
+
+fixmatch_consistency = whole(losses.fixmatch_consistency)
+pseudo_label_cross_entropy = whole(losses.pseudo_label_cross_entropy)
 
 
 def optaxs(labelling, learning, threshold):
@@ -46,12 +49,12 @@ def test_the_threshold_itself_is_enough():
 def test_only_the_strong_view_learns(x64):
     z, other = predictions.logits(batch=50, scale=2.0)
     f = lambda *x: fixmatch_consistency(*x, threshold=0.6).sum()  # noqa: E731
-    weak, strong = jax.grad(f, argnums=(0, 1))(z, other)
+    weak, strong = grad(f, argnums=(0, 1))(z, other)
     assert not np.any(weak)
     taken = special.softmax(z, -1).max(-1) >= 0.6
     expected = special.softmax(other, -1) - np.eye(4)[z.argmax(-1)]
     np.testing.assert_allclose(strong, np.where(taken[:, None], expected, 0), atol=1e-12)
-    one = jax.grad(lambda z: pseudo_label_cross_entropy(z, threshold=0.6).sum())(z)
+    one = grad(lambda z: pseudo_label_cross_entropy(z, threshold=0.6).sum())(z)
     expected = special.softmax(z, -1) - np.eye(4)[z.argmax(-1)]
     np.testing.assert_allclose(one, np.where(taken[:, None], expected, 0), atol=1e-12)
 
@@ -93,12 +96,12 @@ def test_mistakes_are_refused():
     with pytest.raises(
         ValueError, match="threshold must be a finite number of at least 0 and at most 1; it is 1.5"
     ):
-        pseudo_label_cross_entropy(z, threshold=1.5)
+        losses.pseudo_label_cross_entropy(z, threshold=1.5)
     with pytest.raises(ValueError, match="weak_logits and strong_logits must have the same shape"):
-        fixmatch_consistency(z, other[1:])
+        losses.fixmatch_consistency(z, other[1:])
     with pytest.raises(TypeError, match="axis must be an integer"):
-        fixmatch_consistency(z, other, axis=(0, 1))
+        losses.fixmatch_consistency(z, other, axis=(0, 1))
     with pytest.raises(TypeError, match="strong_logits must be of floating point"):
-        fixmatch_consistency(z, other.astype(int))
+        losses.fixmatch_consistency(z, other.astype(int))
     with pytest.raises(ValueError, match="weak_logits must be finite"):
-        fixmatch_consistency(np.full_like(z, np.nan), other)
+        losses.fixmatch_consistency(np.full_like(z, np.nan), other)

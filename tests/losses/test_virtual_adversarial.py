@@ -1,13 +1,22 @@
 """Virtual adversarial training: a linear network's closed form, and the worst direction by brute force."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special, stats
 
+from jaxfer import losses
 from jaxfer.divergences import kl_logits
-from jaxfer.losses import virtual_adversarial
+
+from .contracts import grad, value_and_grad, whole
+
+
+def virtual_adversarial(logits_fn, x, **options):
+    return whole(partial(losses.virtual_adversarial, logits_fn))(x, **options)
+
 
 KEY = jax.random.key(0)
 MATRIX = np.random.default_rng(0).normal(size=(4, 3))
@@ -48,6 +57,7 @@ def test_it_is_numpys_for_a_linear_network(iterations, x64):
     np.testing.assert_allclose(found, by_numpy(x, iterations, 0.7), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_finite_difference_is_nearly_the_exact_product(x64):
     x = inputs()
     options = {"key": KEY, "radius": 0.5, "power_iterations": 2}
@@ -59,6 +69,7 @@ def test_a_finite_difference_is_nearly_the_exact_product(x64):
     assert errors[0] > 0 and errors[1] < 0.3 * errors[0] and errors[2] < 0.3 * errors[1]
 
 
+@pytest.mark.slow
 def test_many_iterations_find_the_worst_of_all_directions(x64):
     x = inputs(batch=1)
     radius = 1e-3
@@ -79,20 +90,30 @@ def test_the_gradient_passes_through_the_moved_prediction_alone(x64):
         f = lambda x: network(x, params)  # noqa: E731
         return virtual_adversarial(f, x, key=KEY, radius=0.5).sum()
 
-    found = jax.grad(loss)(params)
+    @jax.jit
+    def derivatives(params):
+        found = jax.grad(loss)(params)
+        forward = jax.jvp(loss, (params,), (MATRIX,))[1]
+        return found, forward, jax.grad(lambda p: jnp.sum(jnp.square(jax.grad(loss)(p))))(params)
+
+    found, forward, twice = derivatives(params)
     # The direction, from the loss with a network that remembers where it was last evaluated.
     seen = []
-    virtual_adversarial(lambda x: (seen.append(x), network(x, params))[1], x, key=KEY, radius=0.5)
-    moved = seen[-1]
+
+    @jax.jit
+    def last_seen(x):
+        seeing = lambda x: (seen.append(x), network(x, params))[1]  # noqa: E731
+        return losses.virtual_adversarial(seeing, x, key=KEY, radius=0.5), seen[-1]
+
+    _, moved = last_seen(x)
     np.testing.assert_allclose(np.linalg.norm(moved - x, axis=1), 0.5, rtol=1e-9)
-    expected = jax.grad(lambda p: kl_logits(network(x, params), network(moved, p)).sum())(params)
+    expected = grad(lambda p: kl_logits(network(x, params), network(moved, p)).sum())(params)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
-    _, forward = jax.jvp(loss, (params,), (MATRIX,))
     np.testing.assert_allclose(forward, jnp.vdot(found, MATRIX), rtol=1e-9)
-    twice = jax.grad(lambda p: jnp.sum(jnp.square(jax.grad(loss)(p))))(params)
     assert np.isfinite(twice).all() and np.abs(twice).max() > 0
 
 
+@pytest.mark.slow
 def test_other_shapes_axes_and_classes_left_out(x64):
     x = inputs()
     expected = virtual_adversarial(linear, x, key=KEY, radius=0.5)
@@ -109,6 +130,7 @@ def test_other_shapes_axes_and_classes_left_out(x64):
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_under_vmap_with_keys_of_their_own(x64):
     x, keys = np.stack([inputs(), 2 * inputs()]), jax.random.split(KEY)
     f = lambda x, key: virtual_adversarial(network, x, key=key, radius=0.5)  # noqa: E731
@@ -116,16 +138,19 @@ def test_under_vmap_with_keys_of_their_own(x64):
     np.testing.assert_allclose(found[1], f(x[1], keys[1]), rtol=1e-9)
 
 
-@pytest.mark.parametrize("options", [{}, {"finite_difference": 1e-2}])
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param({"finite_difference": 1e-2}, marks=pytest.mark.slow)]
+)
 def test_degenerate_networks_have_finite_gradients(options):
     x = inputs(dtype=np.float32)
+
+    def loss(w, x, scale):
+        f = lambda x: scale * (x @ w)  # noqa: E731
+        return losses.virtual_adversarial(f, x, key=KEY, radius=0.5, **options).sum()
+
+    both = value_and_grad(loss, argnums=(0, 1))
     for scale in (0.0, 1e-20, 1e4):
-
-        def loss(w, x, scale=scale):
-            f = lambda x: scale * (x @ w)  # noqa: E731
-            return virtual_adversarial(f, x, key=KEY, radius=0.5, **options).sum()
-
-        value, gradients = jax.value_and_grad(loss, argnums=(0, 1))(np.float32(MATRIX), x)
+        value, gradients = both(np.float32(MATRIX), x, scale)
         assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradients)
     constant = virtual_adversarial(lambda x: 0 * linear(x) + 1, x, key=KEY, radius=0.5, **options)
     np.testing.assert_array_equal(constant, 0)
@@ -135,14 +160,14 @@ def test_degenerate_networks_have_finite_gradients(options):
 def test_mistakes_are_refused():
     x = inputs(dtype=np.float32)
     with pytest.raises(ValueError, match="radius must be a finite number of at least 0; it is -1"):
-        virtual_adversarial(linear, x, key=KEY, radius=-1)
+        losses.virtual_adversarial(linear, x, key=KEY, radius=-1)
     with pytest.raises(ValueError, match="power_iterations must be an integer of at least 1"):
-        virtual_adversarial(linear, x, key=KEY, radius=1, power_iterations=0)
+        losses.virtual_adversarial(linear, x, key=KEY, radius=1, power_iterations=0)
     with pytest.raises(ValueError, match="finite_difference must be a finite number above 0"):
-        virtual_adversarial(linear, x, key=KEY, radius=1, finite_difference=0.0)
+        losses.virtual_adversarial(linear, x, key=KEY, radius=1, finite_difference=0.0)
     with pytest.raises(
         ValueError, match=r"logits_fn must map \(5, 4\) to \[5, classes\]; it made \(5,\)"
     ):
-        virtual_adversarial(lambda x: x[:, 0], x, key=KEY, radius=1)
+        losses.virtual_adversarial(lambda x: x[:, 0], x, key=KEY, radius=1)
     with pytest.raises(TypeError, match="x must be of floating point; it is int"):
-        virtual_adversarial(linear, x.astype(int), key=KEY, radius=1)
+        losses.virtual_adversarial(linear, x.astype(int), key=KEY, radius=1)

@@ -1,15 +1,31 @@
 """The critic's difference against NumPy; its gradient penalty by critics of known slope."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfer.losses import gradient_penalty, wasserstein_critic
+from jaxfer import losses
 from jaxfer.losses.wasserstein_critic import _in_proportion
 
 from ..divergences import checks
-from .contracts import assert_batch_coupled, assert_two_sample_mistakes_are_refused
+from .contracts import (
+    assert_batch_coupled,
+    assert_two_sample_mistakes_are_refused,
+    grad,
+    value_and_grad,
+    whole,
+)
+
+
+def gradient_penalty(critic, source, target, **options):
+    return whole(partial(losses.gradient_penalty, critic))(source, target, **options)
+
+
+wasserstein_critic = whole(losses.wasserstein_critic)
+
 
 KEY = jax.random.key(0)
 
@@ -47,6 +63,7 @@ def test_a_linear_critic_has_one_slope(x64):
     np.testing.assert_allclose(found, 0.25, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_points_lie_between_the_pairs_uniformly(x64):
     """From 0 to 2 the slope of half the square is 2 u: E (2 u - 1)^2 = 1/3; at the ends it is 1."""
     source, target = np.zeros((20_000, 1)), np.full((20_000, 1), 2.0)
@@ -56,6 +73,7 @@ def test_points_lie_between_the_pairs_uniformly(x64):
     np.testing.assert_allclose(everywhere, (1 + 1 + between) / 3, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_every_point_is_on_the_line_of_its_pair(x64):
     """Recovered from a critic whose slope is 1 on the line between two points alone."""
     source, target = np.array([[0.0, 1.0]]), np.array([[2.0, 1.0]])
@@ -64,6 +82,7 @@ def test_every_point_is_on_the_line_of_its_pair(x64):
         assert gradient_penalty(off, source, target, key=jax.random.key(seed)) == 0
 
 
+@pytest.mark.slow
 def test_the_key_decides(x64):
     source, target = checks.two()
     f = jax.jit(lambda key: gradient_penalty(half_square, source, target, key=key))
@@ -78,25 +97,29 @@ def test_its_gradient_trains_the_critic(x64):
 
     def loss(params):
         critic = lambda h: jnp.sum(jnp.tanh(h @ params), axis=1)  # noqa: E731
-        return gradient_penalty(critic, source, target, key=KEY)
+        return losses.gradient_penalty(critic, source, target, key=KEY)
 
-    gradient = jax.jit(jax.grad(loss))(params)
     direction = np.random.default_rng(1).normal(size=(3, 3))
-    difference = (loss(params + 1e-6 * direction) - loss(params - 1e-6 * direction)) / 2e-6
-    np.testing.assert_allclose(jnp.vdot(gradient, direction), difference, rtol=1e-7)
-    np.testing.assert_allclose(jax.jvp(loss, (params,), (direction,))[1], difference, rtol=1e-7)
-    several = jax.vmap(jax.grad(loss))(np.stack([0.5 * params, params]))
-    np.testing.assert_allclose(several[1], gradient, rtol=1e-10)
+
+    @checks.quickly
+    @jax.vmap
+    def derivatives(params):
+        return *jax.value_and_grad(loss)(params), jax.jvp(loss, (params,), (direction,))[1]
+
+    step = 1e-6 * direction
+    values, gradients, forward = derivatives(np.stack([params, params + step, params - step]))
+    difference = (values[1] - values[2]) / 2e-6
+    np.testing.assert_allclose(np.vdot(gradients[0], direction), difference, rtol=1e-7)
+    np.testing.assert_allclose(forward[0], difference, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_descent_brings_the_slope_to_1():
     source, target = checks.two(dtype=np.float32)
     w = jnp.array([3.0, 0.0, 4.0])
     step = jax.jit(
         lambda w, key: (
-            w
-            - 0.1
-            * jax.grad(lambda w: gradient_penalty(lambda h: h @ w, source, target, key=key))(w)
+            w - 0.1 * grad(lambda w: gradient_penalty(lambda h: h @ w, source, target, key=key))(w)
         )
     )
     for index in range(60):
@@ -111,11 +134,12 @@ def test_a_flat_critic_has_a_finite_gradient():
         return gradient_penalty(lambda h: h @ w, source, target, key=KEY)
 
     for w in (jnp.zeros(3), jnp.full(3, 1e-30), jnp.full(3, 1e15)):
-        value, gradient = jax.value_and_grad(loss)(w)
+        value, gradient = value_and_grad(loss)(w)
         assert np.isfinite(value) and np.isfinite(gradient).all()
     assert loss(jnp.zeros(3)) == 1
 
 
+@pytest.mark.slow
 def test_an_example_of_weight_0_is_absent_and_others_count_evenly(x64):
     source, target = checks.two()
     a, b = np.array([1.0, 2, 0, 1, 1, 0, 1]), np.ones(9)  # each in at least one of nine pairs
@@ -124,7 +148,7 @@ def test_an_example_of_weight_0_is_absent_and_others_count_evenly(x64):
     def penalty(x, a):
         return gradient_penalty(half_square, x, target, key=KEY, source_weights=a, target_weights=b)
 
-    value, gradient = jax.value_and_grad(penalty)(source, a)
+    value, gradient = value_and_grad(penalty)(source, a)
     np.testing.assert_allclose(value, penalty(source[present], a[present]), rtol=1e-12)
     assert not np.any(gradient[~present]) and np.all(np.any(gradient[present], axis=1))
     np.testing.assert_allclose(penalty(source, 7 * a), value, rtol=1e-12)
@@ -138,7 +162,7 @@ def test_an_example_of_weight_0_is_absent_and_others_count_evenly(x64):
 def test_an_empty_side_is_0():
     source, target = checks.two(dtype=np.float32)
     f = jax.jit(
-        jax.value_and_grad(
+        value_and_grad(
             lambda x, a: gradient_penalty(half_square, x, target, key=KEY, source_weights=a)
         )
     )
@@ -155,17 +179,17 @@ def test_a_batch_cannot_leak_between_examples(x64):
 
 def test_mistakes_are_refused():
     names = ("source_scores", "target_scores")
-    assert_two_sample_mistakes_are_refused(wasserstein_critic, names, rank=1)
+    assert_two_sample_mistakes_are_refused(losses.wasserstein_critic, names, rank=1)
     checks.assert_mistakes_are_refused(
-        lambda x, y, **options: gradient_penalty(half_square, x, y, key=KEY, **options)
+        lambda x, y, **options: losses.gradient_penalty(half_square, x, y, key=KEY, **options)
     )
     source, target = checks.two(dtype=np.float32)
     with pytest.raises(
         ValueError,
         match=r"critic must map \[batch, features\] to \[batch\]; of \(1, 3\) it made \(1, 3\)",
     ):
-        gradient_penalty(lambda h: h, source, target, key=KEY)
+        losses.gradient_penalty(lambda h: h, source, target, key=KEY)
     with pytest.raises(ValueError, match="slope must be a finite number of at least 0"):
-        gradient_penalty(half_square, source, target, key=KEY, slope=-1)
+        losses.gradient_penalty(half_square, source, target, key=KEY, slope=-1)
     with pytest.raises(TypeError, match="endpoints must be True or False; it is None"):
-        gradient_penalty(half_square, source, target, key=KEY, endpoints=None)
+        losses.gradient_penalty(half_square, source, target, key=KEY, endpoints=None)

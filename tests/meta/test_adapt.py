@@ -238,13 +238,8 @@ def test_the_pull_towards_the_start_is_differentiated_through(x64):
     assert_trees_close(gradient, finite_differences(reference, params))
 
 
-@pytest.mark.parametrize(
-    ("few", "many", "share"),
-    # Written out, XLA on a CPU may keep more than it must; a scan keeps what it is told.
-    [(2, 8, 0.8), (12, 24, 0.15)],
-    ids=["written_out", "scan"],
-)
-def test_with_remat_memory_grows_less_with_the_steps(few, many, share):
+@pytest.mark.parametrize(("few", "many"), [(2, 8), (12, 24)], ids=["few", "many"])
+def test_with_remat_memory_grows_less_with_the_steps(few, many):
     def loss_fn(params, state, batch, key):
         hidden = jnp.tanh(batch @ params["first"])
         return jnp.mean(jnp.tanh(hidden @ params["second"]) ** 2), (state, {})
@@ -266,7 +261,7 @@ def test_with_remat_memory_grows_less_with_the_steps(few, many, share):
     kept = temporary_bytes(many, False) - temporary_bytes(few, False)
     recomputed = temporary_bytes(many, True) - temporary_bytes(few, True)
     assert kept > 2 * (many - few) * batch.nbytes  # both layers' activations, at least
-    assert recomputed < share * kept
+    assert recomputed < 0.15 * kept
 
 
 @pytest.mark.parametrize(

@@ -40,10 +40,11 @@ def test_the_change_is_that_of_a_paired_t_test_and_the_gap_that_of_means():
 
 def test_better_worse_and_neither_are_told_apart_in_words():
     rows = [row(), row("MDD", -0.1), row("AdaBN", 0.01, 0.02), row("SHOT", 0.3)]
+    rows.append(row("JAN", -0.01, 0.02))
     assert adaptation_verdict(rows).splitlines() == [
         "Negative transfer: MDD is 10.0 ± 1.2 points worse than source-only.",
         "Better than source-only beyond chance: DANN, SHOT.",
-        "Not to be told from source-only: AdaBN.",
+        "Not to be told from source-only: AdaBN, JAN.",
         "Trained on the target with its labels: 96.00 ± 0.88 %.",
         "Means over 5 seeds ± half of the 95% interval by Student's t.",
         "The oracle is the best by the target's labels: nothing chosen without them.",

@@ -1,0 +1,235 @@
+"""What several adaptation methods on one shift come to: numbers, words and pictures."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxfer import evaluation
+from jaxfer.report import (
+    AdaptationRow,
+    MethodCurve,
+    adaptation_summary,
+    adaptation_table,
+    confusion_picture,
+    feature_scatter,
+    format_estimate,
+    method_bars,
+    method_curves,
+    table,
+)
+from jaxfer.transferability import proxy_a_distance
+from jaxfer.typing import Classification
+
+SOURCE_ONLY, ON_TARGET = "source-only", "on-target"
+PROXY_EXAMPLES = 400  # of each domain, that the domains are told apart by
+
+
+class Seen(NamedTuple):
+    """What is known of one method when it has been trained.
+
+    Attributes:
+      steps: ``[t]``, when it was validated.
+      metrics: ``[t, runs]`` by name; ``target_accuracy`` among them where labels are known, and the
+        score of every validator.
+      outputs: of the picked networks, ``[runs, n, ...]``: ``source`` and ``target`` of the examples
+        held out, and ``test`` where its labels are known.
+    """
+
+    steps: np.ndarray
+    metrics: Mapping[str, np.ndarray]
+    outputs: Mapping[str, Classification]
+
+
+def pick(seen: Seen, validator: str) -> evaluation.Choice:
+    """Which validation a validator picks in each run, or that it picks none."""
+    rejected = seen.metrics.get("rejected")
+    return evaluation.choose(
+        seen.metrics[validator].T, rejected=None if rejected is None else rejected.T > 0
+    )
+
+
+def picked_accuracy(seen: Seen, validator: str, source_only: np.ndarray) -> np.ndarray:
+    """The target accuracy ``[runs]`` at the pick; source-only's where there is none."""
+    accuracy = seen.metrics["target_accuracy"].T
+    return np.asarray(evaluation.chosen(pick(seen, validator), accuracy, source_only))
+
+
+def distances(outputs: Mapping[str, Classification]) -> np.ndarray:
+    """Proxy A-distance ``[runs]`` between the features of the examples held out."""
+    source, target = (np.asarray(outputs[side].features) for side in ("source", "target"))
+    count = min(PROXY_EXAMPLES, source.shape[1], target.shape[1])
+    return np.array(
+        [
+            float(
+                proxy_a_distance(
+                    jnp.asarray(ours[:count]), jnp.asarray(theirs[:count]), key=jax.random.key(0)
+                )[0]
+            )
+            for ours, theirs in zip(source, target, strict=True)
+        ]
+    )
+
+
+def make_rows(seen: Mapping[str, Seen], validator: str) -> list[AdaptationRow]:
+    """A row for each method beside source-only, their bounds known."""
+    # Nothing is adapted there, so nothing is picked: both bounds are what training ends with.
+    source_only = seen[SOURCE_ONLY].metrics["target_accuracy"][-1]
+    on_target = seen[ON_TARGET].metrics["target_accuracy"][-1]
+    before = distances(seen[SOURCE_ONLY].outputs)
+    rows = []
+    for name, method in seen.items():
+        if name in (SOURCE_ONLY, ON_TARGET):
+            continue
+        after = distances(method.outputs)
+        accuracy = method.metrics["target_accuracy"]
+        rows.append(
+            AdaptationRow(
+                name,
+                source_only=source_only,
+                last=accuracy[-1],
+                picked=picked_accuracy(method, validator, source_only),
+                oracle=np.nanmax(accuracy, axis=0),
+                target_trained=on_target,
+                kept_source_only=np.asarray(pick(method, validator).source_only),
+                domain_accuracy=0.5 + after / 4,
+                proxy_a_before=before,
+                proxy_a_after=after,
+                validator=validator,
+            )
+        )
+    return rows
+
+
+def validators_table(seen: Mapping[str, Seen], validators: tuple[str, ...]) -> str:
+    """The target accuracy at what each validator picks, without a target label."""
+    source_only = seen[SOURCE_ONLY].metrics["target_accuracy"][-1]
+    rows = [
+        (name, *(_percent(picked_accuracy(method, each, source_only)) for each in validators))
+        for name, method in seen.items()
+        if name not in (SOURCE_ONLY, ON_TARGET)
+    ]
+    return table(("picked by", *(each.replace("_", " ") for each in validators)), rows)
+
+
+def scores_table(seen: Mapping[str, Seen], validators: tuple[str, ...]) -> str:
+    """Of a target without labels: the scores of the last step, and no accuracy."""
+    rows = [
+        (name, *(format_estimate(*_interval(method.metrics[each][-1])) for each in validators))
+        for name, method in seen.items()
+    ]
+    return table(("scores, last step", *(each.replace("_", " ") for each in validators)), rows)
+
+
+def draw(
+    seen: Mapping[str, Seen],
+    rows: list[AdaptationRow],
+    path: Path,
+    *,
+    source_labels: np.ndarray,
+    test_labels: np.ndarray,
+    classes: tuple[str, ...],
+    validator: str,
+    title: str,
+) -> list[str]:
+    """Methods side by side, their curves, features before and after, and what is confused.
+
+    Returns:
+      The names of the pictures.
+    """
+    method_bars(rows, path / "methods.png", title=title)
+    curves = {
+        name: MethodCurve(
+            method.steps,
+            method.metrics["target_accuracy"].T,
+            method.metrics[validator].T,
+            np.asarray(pick(method, validator).candidate),
+        )
+        for name, method in seen.items()
+        if name not in (SOURCE_ONLY, ON_TARGET)
+    }
+    source_only = seen[SOURCE_ONLY].metrics["target_accuracy"][-1]
+    method_curves(
+        curves, path / "learning_curves.png", source_only=float(np.nanmean(source_only)),
+        validator=validator.replace("_", " "), title=title,
+    )  # fmt: skip
+    best = rows[int(np.argmax([np.nanmean(np.asarray(row.picked)) for row in rows]))].method
+    before, after = (
+        tuple(np.asarray(seen[name].outputs[side].features[0]) for side in ("source", "test"))
+        for name in (SOURCE_ONLY, best)
+    )
+    feature_scatter(
+        before, after, path / "features.png", source_labels=source_labels,  # type: ignore[arg-type]
+        target_labels=test_labels, class_names=classes, names=(SOURCE_ONLY, best), title=title,
+    )  # fmt: skip
+    confusion_picture(
+        {
+            name: evaluation.confusion_matrix(seen[name].outputs["test"].logits[0], test_labels)
+            for name in (SOURCE_ONLY, best)
+        },
+        path / "confusion.png",
+        class_names=classes,
+        title=title,
+    )
+    return ["methods.png", "learning_curves.png", "features.png", "confusion.png"]
+
+
+def summarise(rows: list[AdaptationRow], seen: Mapping[str, Seen]) -> dict[str, Any]:
+    """Means and intervals over seeds, and every seed's number."""
+    bounds = {
+        name: _estimate(seen[name].metrics["target_accuracy"][-1])
+        for name in (SOURCE_ONLY, ON_TARGET)
+    }
+    return {**bounds, **{row.method: adaptation_summary(row) for row in rows}}
+
+
+def report(
+    seen: Mapping[str, Seen],
+    path: Path,
+    *,
+    validators: tuple[str, ...],
+    validator: str,
+    source_labels: np.ndarray,
+    test_labels: np.ndarray | None,
+    classes: tuple[str, ...],
+    title: str,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Prints the tables and draws the pictures.
+
+    Returns:
+      What ``summary.json`` holds of it.
+    """
+    if test_labels is None:
+        say(scores_table(seen, validators))
+        say("The target has no labels, so no accuracy is claimed.")
+        last = {name: method.metrics for name, method in seen.items()}
+        scores = {
+            name: {each: metrics[each][-1] for each in validators} for name, metrics in last.items()
+        }
+        return {"scores": scores}
+    rows = make_rows(seen, validator)
+    say(adaptation_table(rows))
+    say(f"\n{validators_table(seen, validators)}")
+    names = draw(
+        seen, rows, path, source_labels=source_labels, test_labels=test_labels, classes=classes,
+        validator=validator, title=title,
+    )  # fmt: skip
+    say(f"In {path}: summary.json, {', '.join(names)}")
+    return {"test": summarise(rows, seen), "validator": validator}
+
+
+def _interval(values: np.ndarray) -> evaluation.Interval:
+    return evaluation.seed_interval(values)
+
+
+def _percent(accuracy: np.ndarray) -> str:
+    return format_estimate(*_interval(accuracy), percent=True)
+
+
+def _estimate(accuracy: Any) -> dict[str, Any]:
+    interval = _interval(np.asarray(accuracy))
+    return {"accuracy": interval.mean, "ci95": interval.ci95, "runs": accuracy}

@@ -1,0 +1,124 @@
+"""Adversarial methods: the encoder's gradient against plain formulas without any reversal."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxfer import adaptation
+from jaxfer.adaptation.toy import toy_batch, toy_classifier
+from jaxfer.adapters import constant_strength, network_feature_map
+
+from .problems import some_slow
+
+STRENGTH = constant_strength(0.3)
+NETWORK = toy_classifier()
+
+
+def linear(params, x):
+    return x @ params["weight"] + params["bias"]
+
+
+def scores(adversary, f):
+    hidden = jnp.maximum(linear(adversary[0], f), 0)
+    return linear(adversary[1], hidden)
+
+
+def critics(params, f, g):
+    return scores(params["adversary"], f)[:, 0], scores(params["adversary"], g)[:, 0]
+
+
+def binary(u, v):
+    return (jnp.log1p(jnp.exp(-u)).mean() + jnp.log1p(jnp.exp(v)).mean()) / 2
+
+
+def dann(params, f, g, logits):
+    return binary(*critics(params, f, g))
+
+
+def cdan(params, f, g, logits):
+    both = []
+    for side, z in zip((f, g), logits, strict=True):
+        p = jax.lax.stop_gradient(jnp.exp(z) / jnp.exp(z).sum(1, keepdims=True))
+        both.append(jnp.concatenate([side[:, k : k + 1] * p for k in range(3)], axis=1))
+    return binary(*critics(params, *both))
+
+
+def mdd(params, f, g, logits):
+    (p, q) = (jax.nn.softmax(scores(params["adversary"], side)) for side in (f, g))
+    p, q = (
+        jnp.take_along_axis(x, z.argmax(1)[:, None], 1) for x, z in zip((p, q), logits, strict=True)
+    )
+    return -(4 * jnp.log(p).mean() + jnp.log(1 - q).mean())
+
+
+def wdgrl(params, f, g, logits):
+    u, v = critics({"adversary": params["critic"]}, f, g)
+    return v.mean() - u.mean()
+
+
+def osbp(params, f, g, logits):
+    p = jax.nn.softmax(linear(params["head"], g))[:, -1]
+    return -(jnp.log(p) + jnp.log(1 - p)).mean() / 2
+
+
+def adversary(inputs, outputs=1):
+    return network_feature_map(inputs, outputs, hidden=(5,))
+
+
+CASES = {
+    "dann": (adaptation.dann(NETWORK, adversary=adversary(3), strength=STRENGTH), dann),
+    "cdan": (adaptation.cdan(NETWORK, adversary=adversary(6), strength=STRENGTH), cdan),
+    "mdd": (adaptation.mdd(NETWORK, adversary=adversary(3, 2), strength=STRENGTH), mdd),
+    "wdgrl": (
+        adaptation.wdgrl(NETWORK, critic=adversary(3), strength=STRENGTH, penalty=0.0),
+        wdgrl,
+    ),
+    "osbp": (adaptation.osbp(toy_classifier(classes=3), strength=STRENGTH), osbp),
+}
+
+
+@pytest.mark.parametrize("name", some_slow(CASES, {"dann"}))
+def test_the_encoder_gets_the_adversarys_gradient_reversed(name, x64):
+    """Times the strength, on top of that of the cross-entropy; the adversary gets its own."""
+    method, reference = CASES[name]
+    params, state = jax.tree.map(lambda x: x.astype(float), method.init(jax.random.key(0)))
+    batch = toy_batch(8)
+
+    def supervised(params):
+        logits = linear(params["head"], linear(params["encoder"], batch.source.x))
+        shares = jnp.exp(logits) / jnp.exp(logits).sum(1, keepdims=True)
+        return -jnp.log(shares[jnp.arange(8), batch.source.y]).mean()
+
+    def adversarial(params):
+        f, g = (linear(params["encoder"], x) for x in (batch.source.x, batch.target))
+        logits = [linear(params["head"], side) for side in (f, g)]
+        return reference(params, f, g, jax.lax.stop_gradient(logits))
+
+    def objective(params, player):
+        options = {"step": jnp.array(0), "key": jax.random.key(1)}
+        seen = batch
+        if player.sees is not None:
+            seen, _ = player.sees(params, state, batch, **options)
+        return player.loss(params, state, seen, **options)[0]
+
+    @jax.jit
+    def gradients(params):
+        first, last = (
+            jax.grad(objective)(params, p) for p in (method.players[0], method.players[-1])
+        )
+        return first, last, jax.grad(supervised)(params), jax.grad(adversarial)(params)
+
+    first, last, plain, opposed = gradients(params)
+    strength = float(STRENGTH(0))
+    for entry in ("weight", "bias"):
+        reversed_part = last["encoder"][entry] - plain["encoder"][entry]
+        expected = -strength * opposed["encoder"][entry]
+        np.testing.assert_allclose(reversed_part, expected, rtol=1e-6, atol=1e-9)
+    assert np.abs(opposed["encoder"]["weight"]).max() > 1e-3
+    opponent = {"wdgrl": "critic", "osbp": "head"}.get(name, "adversary")
+    own = opposed[opponent]
+    if name == "osbp":  # whose head is the adversary, and learns the source too
+        own = jax.tree.map(jnp.add, own, plain["head"])
+    for mine, theirs in zip(jax.tree.leaves(first[opponent]), jax.tree.leaves(own), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-9)
