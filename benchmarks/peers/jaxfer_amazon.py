@@ -9,7 +9,7 @@ import numpy as np
 from amazon_problem import Problem, Row, results
 
 from jaxfer.experiments import spanned_dann as training
-from jaxfer.experiments.uda_amazon import labelled_by, reverse_scores
+from jaxfer.experiments.uda_amazon import reverse_scores
 from peers import Peer
 from peers.accelerator import jax_device_bytes
 
@@ -57,9 +57,9 @@ def build(problem: Problem) -> dict[str, Callable[[], Peer]]:
             )  # fmt: skip
             nets = training.start(span, seeds, row.strengths)
             forward = fit(nets, span, False, truth)
-            labels, _ = labelled_by(forward.best, span, row.examples, sides[1])
+            labels = jnp.argmax(training.predict(forward.best, *span).logits, -1)
             back = fit(forward.best, span, True, labels)
-            logits = training.predict_at(back.best, span, sides[0].held_out)
+            logits = training.predict_at(back.best, span, sides[0].held_out).logits
             reverse_scores(logits, ys[sides[0].held_out]).block_until_ready()
             return (forward.risk, back.risk), jnp.mean(forward.risk)
 

@@ -55,7 +55,7 @@ def dense(problem: Problem, seed: int, networks: int) -> Layer:
 
 
 def bag(problem: Problem, seed: int, networks: int, *, sparse: bool = False) -> Layer:
-    """``F.embedding_bag``: sums of the weights of a review's words; its gradient dense or sparse."""
+    """``F.embedding_bag``: sums over the words of a review; with a dense or a sparse gradient."""
     rows, words = np.nonzero(problem.x)
     values = problem.x[rows, words]
     sizes = np.bincount(rows, minlength=len(problem.x))
@@ -80,7 +80,7 @@ def bag(problem: Problem, seed: int, networks: int, *, sparse: bool = False) -> 
 
 
 def span(problem: Problem, seed: int, networks: int) -> Layer:
-    """jaxfer's algebra: coefficients of the examples, and products between examples."""
+    """The algebra of jaxfer: coefficients of the examples, and products between examples."""
     x = tensor(problem.x)
     products, begun = x @ x.T, (x @ tensor(problem.weights[seed])).repeat(1, networks)
     return Layer(
@@ -170,7 +170,7 @@ def fit(
     labels: torch.Tensor,
     rate: float,
 ) -> Trained:
-    """Gradient descent on networks side by side (``strengths`` ``[networks]``) or on one (``[]``)."""
+    """Gradient descent on networks side by side, ``strengths`` ``[networks]``, or one, ``[]``."""
     networks = tuple(strengths.shape)
     weight, params = begin.weight.clone(), [param.clone() for param in begin.params]
     best = Trained(weight.clone(), params, torch.full(networks, torch.inf, device=device()))
@@ -268,7 +268,8 @@ def peer_of(
         return [risk.cpu().numpy() for risk in risks]
 
     def step(_: Any) -> tuple[Any, float]:
-        risks = [np.stack(part) for part in zip(*map(one_seed, range(problem.row.seeds)))]
+        seeds = map(one_seed, range(problem.row.seeds))
+        risks = [np.stack(part) for part in zip(*seeds, strict=True)]
         return risks, float(risks[0].mean())
 
     return Peer(None, step, wait, lambda state: results(*state), {})

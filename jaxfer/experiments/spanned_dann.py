@@ -27,9 +27,7 @@ from jax import Array
 from jaxfer.adaptation import Classifier, Method, dann
 from jaxfer.adapters import linear_feature_map
 from jaxfer.models import Network
-from jaxfer.typing import DomainBatch, Key, LabelledBatch, Metrics, PyTree
-
-_CHUNK = 1024  # examples that are judged at once
+from jaxfer.typing import Classification, DomainBatch, Key, LabelledBatch, Metrics, PyTree
 
 
 class Span(NamedTuple):
@@ -112,7 +110,7 @@ def make_method(hidden: int, strength: Array | float, *, classes: int = 2) -> Me
     return dann(
         Classifier(Network(init, apply), linear_feature_map(hidden, classes)),
         adversary=linear_feature_map(hidden, 1),
-        strength=lambda step: 2 * strength,
+        strength=lambda step: jnp.asarray(2 * strength),
     )
 
 
@@ -261,8 +259,9 @@ def advance(
             ), metrics
 
         nets, metrics = jax.lax.scan(step, nets, order)
-        logits = _logits(nets, span.products[source.held_out], starts[source.held_out])
-        truth = labels[source.held_out]
+        held_out = source.held_out
+        logits = _classify(nets, span.products[held_out], starts[held_out]).logits
+        truth = labels[held_out]
         seen = {
             "risk": optax.softmax_cross_entropy_with_integer_labels(logits, truth).mean(0),
             "accuracy": (logits.argmax(-1) == truth).mean(0),
@@ -297,7 +296,7 @@ def _gradients(
     def objective(params: PyTree, inputs: Array) -> tuple[Array, Metrics]:
         batch = DomainBatch(LabelledBatch(inputs[:count], labels), inputs[count:])
         key = jax.random.key(0)  # nothing is random
-        loss, (_, metrics) = method.players[0].loss(params, {}, batch, step=0, key=key)
+        loss, (_, metrics) = method.players[0].loss(params, {}, batch, step=jnp.array(0), key=key)
         return loss, {**metrics, "loss": loss}
 
     return jax.grad(objective, argnums=(0, 1), has_aux=True)(params, inputs)
@@ -322,18 +321,16 @@ def hidden_inputs(products: Array, starts: Array, coefficients: Array) -> Array:
     return starts[:, None] + moved.reshape(-1, strengths, hidden)
 
 
-def _logits(nets: Nets, products: Array, starts: Array) -> Array:
-    """Of one seed, ``[b, strengths, classes]``."""
+def _classify(nets: Nets, products: Array, starts: Array) -> Classification:
+    """Of one seed, features and logits ``[b, strengths, ...]``."""
     inputs = hidden_inputs(products, starts, nets.coefficients)
     predict = make_method(inputs.shape[-1], 0.0).predict
-    return jax.vmap(lambda params, x: predict(params, {}, x).logits, (0, 1), 1)(
-        nets.params, inputs
-    )
+    return jax.vmap(lambda params, x: predict(params, {}, x), (0, 1), 1)(nets.params, inputs)
 
 
 @jax.jit
-def predict(nets: Nets, products: Array, starts: Array) -> Array:
-    """Logits of any examples.
+def predict(nets: Nets, products: Array, starts: Array) -> Classification:
+    """Features and logits of any examples.
 
     Args:
       nets: the networks.
@@ -341,23 +338,18 @@ def predict(nets: Nets, products: Array, starts: Array) -> Array:
       starts: ``[seeds, m, hidden]``, their hidden units' inputs at the initial weights.
 
     Returns:
-      ``[seeds, m, strengths, classes]``.
+      Both ``[seeds, m, strengths, ...]``.
+
+    >>> span = Span(jnp.eye(4), jnp.zeros((2, 4, 3)))
+    >>> predict(start(span, (0, 1), 5), *span).logits.shape
+    (2, 4, 5, 2)
     """
-
-    def one_seed(one: tuple[Nets, Array]) -> Array:
-        nets, starts = one
-        return jax.lax.map(
-            lambda chunk: _logits(nets, chunk[0][None], chunk[1][None])[0],
-            (products, starts),
-            batch_size=_CHUNK,
-        )
-
-    return jax.lax.map(one_seed, (nets, starts))
+    return jax.lax.map(lambda one: _classify(one[0], products, one[1]), (nets, starts))
 
 
 @jax.jit
-def predict_at(nets: Nets, span: Span, places: Array) -> Array:
-    """Logits of some of the training examples, others for each seed.
+def predict_at(nets: Nets, span: Span, places: Array) -> Classification:
+    """Features and logits of some of the training examples, others for each seed.
 
     Args:
       nets: the networks.
@@ -365,9 +357,13 @@ def predict_at(nets: Nets, span: Span, places: Array) -> Array:
       places: ``[seeds, k]``.
 
     Returns:
-      ``[seeds, k, strengths, classes]``.
+      Both ``[seeds, k, strengths, ...]``.
+
+    >>> span = Span(jnp.eye(4), jnp.zeros((2, 4, 3)))
+    >>> predict_at(start(span, (0, 1), 5), span, jnp.array([[0, 3], [1, 2]])).logits.shape
+    (2, 2, 5, 2)
     """
     return jax.lax.map(
-        lambda one: _logits(one[0], span.products[one[2]], one[1][one[2]]),
+        lambda one: _classify(one[0], span.products[one[2]], one[1][one[2]]),
         (nets, span.starts, places),
     )

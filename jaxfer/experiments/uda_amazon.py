@@ -23,6 +23,7 @@ import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -48,7 +49,8 @@ from jaxfer.training.run_folder import (
     write_json,
     write_summary,
 )
-from jaxfer.typing import UserError
+from jaxfer.transferability import proxy_a_distance
+from jaxfer.typing import Key, UserError
 
 HELD_OUT = 0.1  # of either domain, as in the paper
 WEAKEST, STRONGEST = 0.01, 1.0
@@ -234,8 +236,8 @@ def adapt(
     weights = training.first_weights(config.seeds, x.shape[1], config.hidden)
     span = Span(*training.inner_products(x, x, weights))
     count = len(strengths_of(config))
-    labels = np.concatenate([ys, np.zeros(len(xt), np.int32)])
-    truth = jnp.broadcast_to(labels[None, :, None], (config.runs, len(x), count))
+    known = np.concatenate([ys, np.zeros(len(xt), np.int32)])
+    truth = jnp.broadcast_to(known[None, :, None], (config.runs, len(x), count))
 
     path.mkdir(parents=True, exist_ok=True)
     writer = MetricsWriter(path, seeds=config.seeds)
@@ -251,14 +253,17 @@ def adapt(
         )
         for name, nets in (("picked", forward.best), ("last", forward.nets))
     }  # fmt: skip
-    labels, rejected = labelled_by(forward.best, span, len(xs), sides[1])
+    said = training.predict(forward.best, *span)
+    labels = jnp.argmax(said.logits, -1)
+    rejected = collapsed(said.logits, sides[1])
+    distances = proxy_a_distances(said.features, len(xs), config.seeds)
     backward = fit(
         config, training.begin(forward.best), span, *sides[::-1], labels,
         reverse=True, writer=writer, progress=progress, done=done + config.steps,
     )  # fmt: skip
     writer.close()
     back = training.predict_at(backward.best, span, sides[0].held_out)
-    scores = reverse_scores(back, jnp.asarray(ys)[sides[0].held_out])
+    scores = reverse_scores(back.logits, jnp.asarray(ys)[sides[0].held_out])
     return {
         "source": source.name,
         "target": target.name,
@@ -267,6 +272,7 @@ def adapt(
         "last_accuracy": right["last"],
         "reverse_score": scores,
         "rejected": rejected,
+        "proxy_a": distances,
         "step": forward.step,
         "reverse_step": backward.step,
         "source_risk": forward.risk,
@@ -277,23 +283,30 @@ def adapt(
 
 def evaluate(nets: Nets, products: jax.Array, starts: jax.Array, labels: jax.Array) -> jax.Array:
     """Accuracy ``[seeds, strengths]``."""
-    return (training.predict(nets, products, starts).argmax(-1) == labels[None, :, None]).mean(1)
+    logits = training.predict(nets, products, starts).logits
+    return (logits.argmax(-1) == labels[None, :, None]).mean(1)
 
 
-def labelled_by(
-    nets: Nets, span: Span, sources: int, target: Side
-) -> tuple[jax.Array, jax.Array]:
-    """Labels of the target by each network ``[seeds, n, strengths]``, and which have collapsed."""
-    logits = training.predict(nets, span.products[sources:], span.starts[:, sources:])
-    labels = jnp.pad(jnp.argmax(logits, -1), ((0, 0), (sources, 0), (0, 0)))
-    places = (target.held_out - sources)[..., None, None]
-    held_out = jnp.take_along_axis(logits, places, 1)
+def collapsed(logits: jax.Array, target: Side) -> jax.Array:
+    """Which networks ``[seeds, strengths]`` have, by what they say of the held-out target."""
+    held_out = jnp.take_along_axis(logits, target.held_out[..., None, None], 1)
 
     def rejected(own: jax.Array, source_only: jax.Array) -> jax.Array:
         return evaluation.reject_collapsed(own, source_only)[0]
 
     over_strengths = jax.vmap(rejected, (1, None))
-    return labels, jax.vmap(over_strengths)(held_out, held_out[:, :, 0])
+    return jax.vmap(over_strengths)(held_out, held_out[:, :, 0])
+
+
+@partial(jax.jit, static_argnames=("sources", "seeds"))
+def proxy_a_distances(features: jax.Array, sources: int, seeds: tuple[int, ...]) -> jax.Array:
+    """Of source and target in each network's hidden layer, ``[seeds, strengths]``."""
+
+    def of_one(features: jax.Array, key: Key) -> jax.Array:
+        return proxy_a_distance(features[:sources], features[sources:], key=key)[0]
+
+    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    return jax.lax.map(lambda one: jax.vmap(of_one, (1, None))(*one), (features, keys))
 
 
 def reverse_scores(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -309,29 +322,29 @@ def reverse_scores(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 def row_of(name: str, result: Mapping[str, Any]) -> AdaptationRow:
     """What a pair comes to: for each seed source-only, the pick of reverse validation, the best."""
-    accuracy, last, scores = (
+    accuracy, last, scores, distance = (
         np.asarray(result[field], float)
-        for field in ("test_accuracy", "last_accuracy", "reverse_score")
+        for field in ("test_accuracy", "last_accuracy", "reverse_score", "proxy_a")
     )
     rejected = np.asarray(result["rejected"], bool)[:, 1:]
     choice = evaluation.choose(scores[:, 1:], rejected=rejected)
-    picked, last = (
+    picked, last, after = (
         np.asarray(evaluation.chosen(choice, values[:, 1:], values[:, 0]), float)
-        for values in (accuracy, last)
+        for values in (accuracy, last, distance)
     )
     return AdaptationRow(
         name, accuracy[:, 0], last, picked, accuracy[:, 1:].max(1),
-        kept_source_only=np.asarray(choice.source_only), validator="reverse validation",
+        kept_source_only=np.asarray(choice.source_only), proxy_a_before=distance[:, 0],
+        proxy_a_after=after, domain_accuracy=0.5 + after / 4, validator="reverse validation",
     )  # fmt: skip
 
 
 def mean_row(rows: Sequence[AdaptationRow]) -> AdaptationRow:
     """The mean over pairs, for each seed."""
-    means = (
-        np.mean([getattr(row, name) for row in rows], axis=0)
-        for name in ("source_only", "last", "picked", "oracle")
-    )
-    return AdaptationRow("mean of the pairs", *means, validator=rows[0].validator)
+    names = ("source_only", "last", "picked", "oracle", "domain_accuracy",
+             "proxy_a_before", "proxy_a_after")  # fmt: skip
+    means = {name: np.mean([getattr(row, name) for row in rows], axis=0) for name in names}
+    return AdaptationRow("mean of the pairs", **means, validator=rows[0].validator)
 
 
 def run(config: Config) -> dict[str, Any]:
