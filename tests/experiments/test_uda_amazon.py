@@ -21,7 +21,7 @@ from .conftest import do, measured
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 SMALL = Config(
-    data="made-up", runs=3, strengths=2, examples=200, hidden=6, steps=60, validate_every=20, batch=30
+    data="made-up", runs=3, strengths=2, examples=400, hidden=6, steps=120, validate_every=40, batch=30
 )
 
 
@@ -60,11 +60,11 @@ def test_it_learns_and_says_what_came_out(finished):
 def test_every_pair_has_its_curves(finished):
     for pair in ("left-right", "right-left"):
         lines = measured(finished.folder / pair)
-        assert [line["step"] for line in lines[::3]] == [20, 40, 60, 80, 100, 120]
+        assert [line["step"] for line in lines[::3]] == [40, 80, 120, 160, 200, 240]
         assert {"risk_0", "accuracy_0.01", "domain_accuracy_1", "loss_1"} <= lines[0].keys()
         result = json.loads((finished.folder / pair / "result.json").read_text())
         assert np.shape(result["test_accuracy"]) == (3, 3)
-        assert result["strengths"][0] == 0 and set(np.ravel(result["step"])) <= {20, 40, 60}
+        assert result["strengths"][0] == 0 and set(np.ravel(result["step"])) <= {40, 80, 120}
 
 
 def test_finished_pairs_are_not_computed_again(finished, tmp_path, monkeypatch):
