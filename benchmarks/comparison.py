@@ -21,6 +21,12 @@ NAMES = {
     "tllib_formula": "tllib's formula",
     "scikit_learn": "scikit-learn, value alone",
     "gram_product": "bare Gram product",
+    "jaxfer_amazon": "jaxfer",
+    "torch_networks": "PyTorch, network after network",
+    "torch_strengths": "PyTorch, strengths side by side",
+    "torch_span": "PyTorch, jaxfer's algebra",
+    "jaxfer_adversarial": "jaxfer",
+    "torch_adversarial": "PyTorch, eager",
 }
 HEADER = ("step of", "by", "written as", "seconds (quartiles)", "x jaxfer", "first step s",
           "peak MiB", "in a step", "building")  # fmt: skip

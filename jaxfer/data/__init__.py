@@ -21,6 +21,7 @@ from jaxfer.data.glyphs import draw_glyphs
 from jaxfer.data.image_domains import load_image_pair
 from jaxfer.data.label_subsets import keep_classes, keep_known, merge_unknown
 from jaxfer.data.log_mel import log_mel, mel_filters
+from jaxfer.data.made_up_reviews import make_up_reviews
 from jaxfer.data.mnist import load_mnist
 from jaxfer.data.omniglot import load_omniglot
 from jaxfer.data.reviews import SparseRows, load_reviews, sparse_rows
@@ -85,6 +86,7 @@ __all__ = [
     "log_mel",
     "lower_contrast",
     "make_domain",
+    "make_up_reviews",
     "mel_filters",
     "merge_unknown",
     "random_class_split",

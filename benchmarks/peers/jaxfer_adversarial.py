@@ -1,0 +1,103 @@
+"""``jaxfer.adaptation.update`` under ``jit``, with LeNet's convolutions in each of their ways."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from adversarial_problem import FIRST_MOMENT_DECAY, RATE, STRENGTH, Problem, Row
+
+from jaxfer import adaptation
+from jaxfer.adapters import constant_strength, linear_feature_map, network_feature_map
+from jaxfer.models import LeNet, from_nnx
+from jaxfer.models.conv import Method as Convolution
+from jaxfer.typing import DomainBatch, LabelledBatch
+from peers import Peer
+from peers.accelerator import jax_device_bytes
+
+device_bytes = jax_device_bytes
+
+
+def start(row: Row, threads: int) -> str:
+    """Wakes JAX's backend; XLA threads its products over the cores that the process sees."""
+    del row, threads
+    return jnp.zeros(()).device.platform
+
+
+def make_method(row: Row, convolution: Convolution) -> adaptation.Method:
+    """As ``jaxfer.experiments.uda_digits`` makes it, at a strength that stays."""
+    encoder = from_nnx(
+        lambda rngs: LeNet(
+            image_size=row.image_size, features=row.features, method=convolution, rngs=rngs
+        )
+    )
+    classifier = adaptation.Classifier(encoder, linear_feature_map(row.features, row.classes))
+    adversary = network_feature_map(row.critic_inputs, 1, hidden=row.hidden)
+    strength = constant_strength(STRENGTH)
+    if row.method == "dann":
+        return adaptation.dann(classifier, adversary=adversary, strength=strength)
+    return adaptation.cdan(
+        classifier,
+        adversary=adversary,
+        strength=strength,
+        random_dimension=row.random if row.method == "cdan-random" else None,
+    )
+
+
+def build(problem: Problem) -> dict[str, Callable[[], Peer]]:
+    """Convolutions as products of patches, or XLA's."""
+    return {way: partial(jitted, problem, way) for way in ("patches", "lax")}
+
+
+def jitted(problem: Problem, convolution: Convolution) -> Peer:
+    """One step a call."""
+    row = problem.row
+    method = make_method(row, convolution)
+    optimiser = optax.adam(RATE, b1=FIRST_MOMENT_DECAY)
+    params, state = method.init(jax.random.key(0))
+    batch = DomainBatch(
+        LabelledBatch(jnp.asarray(problem.source), jnp.asarray(problem.labels)),
+        jnp.asarray(problem.target),
+    )
+    weights = by_name(params)
+    if row.method == "cdan-random":
+        # Those that the method draws, by its own default key.
+        keys = jax.random.split(jax.random.key(0))
+        for name, key, size in zip(
+            ("random_features", "random_classes"), keys, (row.features, row.classes), strict=True
+        ):
+            weights[name] = np.asarray(jax.random.normal(key, (size, row.random)))
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(carry: Any) -> tuple[Any, jax.Array]:
+        params, state, opt_state, number = carry
+        key = jax.random.fold_in(jax.random.key(1), number)
+        updated = adaptation.update(
+            method, optimiser, params, state, opt_state, batch, step=number, key=key
+        )
+        carry = (updated.params, updated.state, updated.opt_state, number + 1)
+        return carry, updated.metrics["loss"]
+
+    begin = (params, state, adaptation.init_optimiser(method, optimiser, params), jnp.array(0))
+    return Peer(begin, step, jax.block_until_ready, first_gradient, {"shared": {"weights": weights}})
+
+
+def first_gradient(carry: Any) -> dict[str, np.ndarray]:
+    """Of the first step, from Adam's moment."""
+    (opt_state,) = carry[2]
+    moment = by_name(opt_state[0].mu)
+    return {name: value / (1 - FIRST_MOMENT_DECAY) for name, value in moment.items()}
+
+
+def by_name(tree: Any) -> dict[str, np.ndarray]:
+    """``encoder/conv0/kernel`` and so on."""
+    return {
+        "/".join(str(getattr(part, "key", getattr(part, "idx", part))) for part in path): np.array(
+            leaf
+        )
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        if leaf is not None
+    }
