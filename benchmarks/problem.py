@@ -65,8 +65,13 @@ class Problem(NamedTuple):
     episodes: Episodes
 
 
-def initial_weights(row: Row, seed: int = 0) -> Weights:
-    """Glorot-uniform kernels ``[3, 3, in, out]``, and norms that are not quite the identity."""
+def initial_weights(row: Row, seed: int = 2) -> Weights:
+    """Glorot-uniform kernels ``[3, 3, in, out]``, and norms that are not quite the identity.
+
+    Some of the 27 million activations of ``20way-5steps`` lie so close to zero that rounding puts
+    them on either side of a ReLU; the gradient jumps there by percents. With seed 0 jaxfer is on
+    the other side than float64, with seed 1 PyTorch; with this seed neither.
+    """
     rng = np.random.default_rng(seed)
     weights = {}
     channels = 1
