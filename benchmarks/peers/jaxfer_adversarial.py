@@ -82,7 +82,9 @@ def jitted(problem: Problem, convolution: Convolution) -> Peer:
         return carry, updated.metrics["loss"]
 
     begin = (params, state, adaptation.init_optimiser(method, optimiser, params), jnp.array(0))
-    return Peer(begin, step, jax.block_until_ready, first_gradient, {"shared": {"weights": weights}})
+    return Peer(
+        begin, step, jax.block_until_ready, first_gradient, {"shared": {"weights": weights}}
+    )
 
 
 def first_gradient(carry: Any) -> dict[str, np.ndarray]:

@@ -17,7 +17,9 @@ def test_they_can_be_told_by_tone_and_by_domain_and_differ_between_domains():
         assert "no real data" in domain.origin
 
     def accuracy(source, target):
-        model = LogisticRegression(C=0.1, max_iter=500).fit(np.log1p(source.train.x), source.train.y)
+        model = LogisticRegression(C=0.1, max_iter=500).fit(
+            np.log1p(source.train.x), source.train.y
+        )
         return model.score(np.log1p(target.test.x), target.test.y)
 
     own, other = accuracy(left, left), accuracy(left, right)

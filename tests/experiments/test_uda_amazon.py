@@ -21,7 +21,14 @@ from .conftest import do, measured
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 SMALL = Config(
-    data="made-up", runs=3, strengths=2, examples=400, hidden=6, steps=120, validate_every=40, batch=30
+    data="made-up",
+    runs=3,
+    strengths=2,
+    examples=400,
+    hidden=6,
+    steps=120,
+    validate_every=40,
+    batch=30,
 )
 
 
@@ -157,9 +164,7 @@ def test_files_of_the_users_own(tmp_path):
     draw = np.random.default_rng(0)
     for domain in ("toys", "tools"):
         for part in ("train", "test"):
-            lines = [
-                f"{2 * (i % 2) - 1} {i % 2}:2 {2 + draw.integers(5)}:1" for i in range(40)
-            ]
+            lines = [f"{2 * (i % 2) - 1} {i % 2}:2 {2 + draw.integers(5)}:1" for i in range(40)]
             (tmp_path / f"{domain}_{part}.svmlight").write_text("\n".join(lines) + "\n")
     config = dataclasses.replace(
         SMALL, data="auto", data_dir=tmp_path, out=tmp_path / "run", runs=1, batch=8, steps=40
