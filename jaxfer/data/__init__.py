@@ -31,6 +31,7 @@ from jaxfer.data.spoken_digits import leave_speaker_out, load_spoken_digits
 from jaxfer.data.tables import Table, read_table
 from jaxfer.data.template_reviews import write_reviews
 from jaxfer.data.texts import load_review_texts, load_sentences
+from jaxfer.data.tokens import load_tokenizer, tokenize
 from jaxfer.data.usps import load_usps
 from jaxfer.data.vocabulary import (
     Vocabulary,
@@ -82,6 +83,7 @@ __all__ = [
     "load_reviews",
     "load_sentences",
     "load_spoken_digits",
+    "load_tokenizer",
     "load_usps",
     "log_mel",
     "lower_contrast",
@@ -100,6 +102,7 @@ __all__ = [
     "speak_digits",
     "split_words",
     "token_pair",
+    "tokenize",
     "train_test_indices",
     "write_reviews",
 ]

@@ -1,36 +1,79 @@
 """Flax networks as pure functions, and the one convolution they share."""
 
+from jaxfer.models.bert import (
+    BERT_BASE,
+    DISTILBERT,
+    MINILM,
+    Bert,
+    BertConfig,
+    TextClassifier,
+    mean_of_tokens,
+)
 from jaxfer.models.conv import Conv, PatchConv, convolution, image_patches
 from jaxfer.models.conv4 import Conv4, ConvBlock
 from jaxfer.models.dense_encoder import DenseEncoder, SparseLinear
 from jaxfer.models.digit_encoders import DannDigitEncoder, LeNet, small_lenet
 from jaxfer.models.functional import Apply, Network, from_linen, from_nnx
+from jaxfer.models.layers import Embedding, Factors, LayerNorm, Linear, gelu
+from jaxfer.models.loading import LoadReport, Place, Spelling, load_tensors, tensors_of
 from jaxfer.models.mlp import Mlp
 from jaxfer.models.norm import BatchNorm
+from jaxfer.models.parameter_efficient import add_bottlenecks, add_low_rank, fold_low_rank
 from jaxfer.models.pooling import max_pool_2x2
+from jaxfer.models.published import LoadedEncoder, find_model, load_encoder
 from jaxfer.models.spectrogram_encoder import SpectrogramEncoder
+from jaxfer.models.tensor_files import read_tensors, write_tensors
 from jaxfer.models.text_encoders import BagOfEmbeddings, RecurrentEncoder
+from jaxfer.models.transformer import Attention, Bottleneck, TransformerBlock
 
 __all__ = [
     "Apply",
+    "Attention",
+    "BERT_BASE",
     "BagOfEmbeddings",
     "BatchNorm",
+    "Bert",
+    "BertConfig",
+    "Bottleneck",
     "Conv",
     "Conv4",
     "ConvBlock",
+    "DISTILBERT",
     "DannDigitEncoder",
     "DenseEncoder",
+    "Embedding",
+    "Factors",
+    "LayerNorm",
     "LeNet",
+    "Linear",
+    "LoadReport",
+    "LoadedEncoder",
+    "MINILM",
     "Mlp",
     "Network",
     "PatchConv",
+    "Place",
     "RecurrentEncoder",
     "SparseLinear",
     "SpectrogramEncoder",
+    "Spelling",
+    "TextClassifier",
+    "TransformerBlock",
+    "add_bottlenecks",
+    "add_low_rank",
     "convolution",
+    "find_model",
+    "fold_low_rank",
     "from_linen",
     "from_nnx",
+    "gelu",
     "image_patches",
+    "load_encoder",
+    "load_tensors",
     "max_pool_2x2",
+    "mean_of_tokens",
+    "read_tensors",
     "small_lenet",
+    "tensors_of",
+    "write_tensors",
 ]
