@@ -73,10 +73,9 @@ def init_low_rank(key: Key, params: PyTree, mask: Mask, *, rank: int) -> PyTree:
                 f"rank must be at most {min(inputs, outputs)}, the smaller side of a weight "
                 f"{leaf.shape} that mask chooses; it is {rank}."
             )
-        bound = inputs**-0.5
-        shape = (*leaf.shape[:-1], rank)
-        down = jax.random.uniform(leaf_key, shape, leaf.dtype, -bound, bound)
-        factors.append(LowRank(down, jnp.zeros((rank, outputs), leaf.dtype)))
+        bound, dtype = inputs**-0.5, jax.dtypes.canonicalize_dtype(leaf.dtype)
+        down = jax.random.uniform(leaf_key, (*leaf.shape[:-1], rank), dtype, -bound, bound)
+        factors.append(LowRank(down, jnp.zeros((rank, outputs), dtype)))
     return jax.tree.unflatten(structure, factors)
 
 

@@ -30,6 +30,7 @@ from jaxfer.data.splits import ClassSplit, alphabet_split, random_class_split
 from jaxfer.data.spoken_digits import leave_speaker_out, load_spoken_digits
 from jaxfer.data.tables import Table, read_table
 from jaxfer.data.template_reviews import write_reviews
+from jaxfer.data.text_tables import read_text_table
 from jaxfer.data.texts import load_review_texts, load_sentences
 from jaxfer.data.tokens import load_tokenizer, tokenize
 from jaxfer.data.usps import load_usps
@@ -94,6 +95,7 @@ __all__ = [
     "random_class_split",
     "read_image_folder",
     "read_table",
+    "read_text_table",
     "sample_episode",
     "sample_sinusoid",
     "sample_sinusoid_task",

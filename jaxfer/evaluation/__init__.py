@@ -10,6 +10,7 @@ from jaxfer.evaluation.collapse import CollapseInfo, reject_collapsed
 from jaxfer.evaluation.confidence import entropy_score, information_maximization_score
 from jaxfer.evaluation.confusion import confusion_matrix
 from jaxfer.evaluation.density_ratio import DensityRatioInfo, domain_density_ratio
+from jaxfer.evaluation.f_score import FScore, f_score
 from jaxfer.evaluation.importance_weighted import (
     deep_embedded_validation,
     importance_weighted_validation,
@@ -30,6 +31,7 @@ __all__ = [
     "Choice",
     "CollapseInfo",
     "DensityRatioInfo",
+    "FScore",
     "Fit",
     "Interval",
     "Predict",
@@ -42,6 +44,7 @@ __all__ = [
     "domain_density_ratio",
     "entropy_score",
     "expected_calibration_error",
+    "f_score",
     "gap_closed",
     "importance_weighted_validation",
     "information_maximization_score",

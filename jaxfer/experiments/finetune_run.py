@@ -1,0 +1,322 @@
+"""Fine-tuning one network in several ways and judging them side by side."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxfer.adapters import count_parameters, parameter_table
+from jaxfer.data import Domain
+from jaxfer.evaluation import accuracy
+from jaxfer.experiments.finetune_methods import (
+    FineTuningOptions,
+    Model,
+    Tuning,
+    by_name,
+    make_optimiser,
+    make_tuning,
+)
+from jaxfer.experiments.finetune_report import Judged, report
+from jaxfer.losses import class_weights
+from jaxfer.models import Linear, fold_low_rank, from_nnx
+from jaxfer.training.devices import Devices, Step, compile_evaluation, configure_devices, replicate
+from jaxfer.training.loop import Schedule, fit
+from jaxfer.training.memory import peak_memory
+from jaxfer.training.run_folder import hardware, open_run_folder, versions, write_summary
+from jaxfer.training.state import TrainState, init_train_state
+from jaxfer.typing import Classification, Key, LabelledBatch, Metrics, PyTree, UserError
+
+Prepare: TypeAlias = Callable[[PyTree, Key | None], PyTree]
+HELD_OUT = 1000  # examples of the training set that validate, at most a fifth of it
+CHUNK = 64  # examples that are judged at once
+
+
+class Task(NamedTuple):
+    """What to learn, by what network.
+
+    Attributes:
+      domain: the examples; ``x`` may be any pytree of arrays.
+      model: the network.
+      prepare: ``prepare(x, key) -> x``, from what is stored to what the network takes, with random
+        changes where there is a key.
+      save: ``save(folder, params, state)``: writes a model that predicts by itself.
+      convolutional: whether the network has convolutions; then on a CPU the runs go in turn.
+
+    >>> Task(None, None, lambda x, key: x, None).convolutional
+    False
+    """
+
+    domain: Domain
+    model: Model
+    prepare: Prepare
+    save: Callable[[Path, PyTree, PyTree], None] | None
+    convolutional: bool = False
+
+
+class Parts(NamedTuple):
+    """What lies on every device.
+
+    Attributes:
+      train, validation, test: examples with labels.
+      weights: ``[classes]``, of the loss.
+      frozen: parameters that do not train.
+    """
+
+    train: LabelledBatch
+    validation: LabelledBatch
+    test: LabelledBatch
+    weights: jax.Array
+    frozen: PyTree
+
+
+def split(config: FineTuningOptions, domain: Domain) -> Parts:
+    """Holds examples out for validation; the order is drawn by the seed."""
+    x, y = domain.train
+    if y is None or domain.test.y is None:
+        raise UserError(f"{domain.name} has no labels; fine-tuning learns from them.")
+    size = len(y)
+    order = np.random.default_rng(config.seed).permutation(size)
+    count = min(HELD_OUT, max(1, size // 5))
+
+    def part(places: np.ndarray) -> LabelledBatch:
+        return LabelledBatch(jax.tree.map(lambda leaf: leaf[places], x), y[places])
+
+    train = part(order[count:])
+    counts = np.bincount(train.y, minlength=len(domain.classes))
+    if not counts.all():
+        empty = domain.classes[int(np.argmin(counts))]
+        raise UserError(f"No example of the class {empty!r} is left to train on; give more.")
+    weights = class_weights(counts) if config.balance else jnp.ones(len(counts))
+    parts = Parts(train, part(order[:count]), LabelledBatch(*domain.test), weights, None)
+    return jax.tree.map(jnp.asarray, parts)
+
+
+def make_step(
+    config: FineTuningOptions, tuning: Tuning, prepare: Prepare, devices: Devices
+) -> Step:
+    """One step of one run: a batch by index, and a gradient of what trains alone."""
+    share = config.batch // len(devices)
+
+    def step(run: TrainState, parts: Parts) -> tuple[TrainState, Metrics]:
+        index_key, prepare_key, network_key = jax.random.split(
+            jax.random.fold_in(run.key, run.step), 3
+        )
+        indices = jax.random.randint(index_key, (config.batch,), 0, len(parts.train.y))
+        place = jax.lax.axis_index("batch")
+        indices = jax.lax.dynamic_slice_in_dim(indices, place * share, share)
+        x = jax.tree.map(lambda leaf: leaf[indices], parts.train.x)
+        x, y = prepare(x, jax.random.fold_in(prepare_key, place)), parts.train.y[indices]
+        network_key = jax.random.fold_in(network_key, place)
+
+        def loss_fn(trained: dict[str, jax.Array]) -> tuple[jax.Array, tuple[PyTree, jax.Array]]:
+            params = tuning._replace(frozen=parts.frozen).whole(trained)
+            output, state = tuning.network.apply(params, run.state, x, train=True, key=network_key)
+            each = optax.softmax_cross_entropy_with_integer_labels(output.logits, y)
+            loss = jnp.mean(each * parts.weights[y]) + tuning.penalty(trained)
+            return loss, (state, jnp.mean(jnp.argmax(output.logits, -1) == y))
+
+        (loss, (state, right)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(run.params)
+        gradient, state, loss, right = jax.lax.pmean((gradient, state, loss, right), "batch")
+        updates, opt_state = tuning.optimiser.update(gradient, run.opt_state, run.params)
+        params = optax.apply_updates(run.params, updates)
+        return run._replace(params=params, state=state, opt_state=opt_state), {
+            "loss": loss,
+            "accuracy": right,
+        }
+
+    return step
+
+
+def make_predict(
+    tuning: Tuning, prepare: Prepare
+) -> Callable[[dict[str, jax.Array], PyTree, PyTree, PyTree], Classification]:
+    """Features and logits of many examples, some at a time."""
+
+    def predict(
+        trained: dict[str, jax.Array], state: PyTree, frozen: PyTree, x: PyTree
+    ) -> Classification:
+        params = tuning._replace(frozen=frozen).whole(trained)
+
+        def one(example: PyTree) -> Classification:
+            batch = jax.tree.map(lambda leaf: leaf[None], example)
+            output, _ = tuning.network.apply(params, state, prepare(batch, None), train=False)
+            return jax.tree.map(lambda leaf: leaf[0], output)
+
+        return jax.lax.map(one, x, batch_size=CHUNK)
+
+    return predict
+
+
+def make_probe(config: FineTuningOptions, width: int, classes: int) -> Tuning:
+    """A linear layer on features that were computed once."""
+    head = from_nnx(lambda rngs: Linear(width, classes, rngs=rngs))
+
+    def apply(
+        params: PyTree, state: PyTree, x: PyTree, *, train: bool, key: Key | None = None
+    ) -> tuple[Classification, PyTree]:
+        logits, state = head.apply(params["head"], state, x, train=train, key=key)
+        return Classification(x, logits), state
+
+    def init(key: Key) -> tuple[dict[str, jax.Array], PyTree]:
+        params, state = head.init(key)
+        return by_name({"head": params}), state
+
+    shapes, _ = jax.eval_shape(head.init, jax.random.key(0))
+    return Tuning(
+        head._replace(apply=apply), init, {"head": jax.tree.map(lambda _: None, shapes)},
+        make_optimiser(config, config.few_rate, config.probe_steps), lambda trained: 0.0,
+    )  # fmt: skip
+
+
+def embed(task: Task, parts: Parts) -> Parts:
+    """The parts with the pre-trained network's features in the place of their examples."""
+    network = from_nnx(task.model.build)
+    params, state = network.init(jax.random.key(0))
+    whole, state = {**params, "encoder": task.model.start}, {**state, **task.model.state}
+    tuning = Tuning(network, network.init, whole, optax.identity(), lambda trained: 0.0)
+    predict = make_predict(tuning, task.prepare)
+    features = jax.jit(lambda whole, state, x: predict({}, state, whole, x).features)
+
+    def embedded(part: LabelledBatch) -> LabelledBatch:
+        return LabelledBatch(features(whole, state, part.x), part.y)
+
+    return parts._replace(
+        train=embedded(parts.train),
+        validation=embedded(parts.validation),
+        test=embedded(parts.test),
+    )
+
+
+def train(
+    config: FineTuningOptions, name: str, task: Task, parts: Parts, *, path: Path, devices: Devices
+) -> tuple[Judged, Callable[[Path], None]]:
+    """Trains one method with all its seeds; gives what the test says, and how to save the model."""
+    prepare, steps = task.prepare, config.steps
+    if name == "probe":
+        parts = embed(task, parts)
+        tuning = make_probe(config, parts.train.x.shape[1], len(task.domain.classes))
+        prepare, steps = (lambda x, key: x), config.probe_steps
+    else:
+        tuning = make_tuning(name, task.model, config)
+    parts = parts._replace(frozen=jax.tree.map(jnp.asarray, tuning.frozen))
+    start = init_train_state(tuning.init, tuning.optimiser, seeds=config.seeds)
+    one = jax.tree.map(lambda leaf: leaf[0], start.params)
+    print(f"{count_parameters(one):,} of {count_parameters((one, tuning.frozen)):,} parameters")
+    on_devices = replicate(parts, devices)
+    in_turn = devices[0].platform == "cpu" and name != "probe"
+    predict = make_predict(tuning, prepare)
+
+    def judge(run: TrainState, data: Parts) -> Metrics:
+        output = predict(run.params, run.state, data.frozen, data.validation.x)
+        loss = optax.softmax_cross_entropy_with_integer_labels(output.logits, data.validation.y)
+        return {"accuracy": accuracy(output.logits, data.validation.y), "loss": jnp.mean(loss)}
+
+    validate = compile_evaluation(judge, devices=devices, runs_in_turn=in_turn)
+    with (
+        open_run_folder(
+            path, {**vars(config), "method": name}, resume=(path / "config.json").exists(),
+            may_differ=("methods", "out"),
+        ) as folder,
+        peak_memory() as peak,
+    ):  # fmt: skip
+        fitted = fit(
+            make_step(config, tuning, prepare, devices),
+            start,
+            on_devices,
+            folder=folder,
+            schedule=Schedule(
+                steps=steps,
+                steps_per_dispatch=min(10, config.validate_every, config.checkpoint_every),
+                log_every=config.validate_every,
+                validate_every=config.validate_every,
+                checkpoint_every=config.checkpoint_every,
+            ),
+            seeds=config.seeds,
+            tasks_per_step=config.batch,
+            unit="examples",
+            devices=devices,
+            runs_in_turn=in_turn,
+            validate=lambda run: validate(run._replace(best=(), opt_state=()), on_devices),
+            score="accuracy",
+        )
+    best = fitted.train_state.best
+    judge_test = compile_evaluation(
+        lambda run, data: predict(run[0], run[1], data.frozen, data.test.x).logits,
+        devices=devices, runs_in_turn=in_turn,
+    )  # fmt: skip
+    logits = np.asarray(judge_test((best.params, best.state), on_devices))
+    judged = Judged(
+        logits, np.asarray(best.score), np.asarray(best.step), count_parameters(one),
+        count_parameters((one, tuning.frozen)), fitted.seconds, peak.bytes,
+    )  # fmt: skip
+
+    def save(folder: Path) -> None:
+        if task.save is None:
+            return
+        place = int(np.argmax(judged.validation))
+        trained, state = jax.tree.map(
+            lambda leaf: np.asarray(leaf[place]), (best.params, best.state)
+        )
+        params = tuning.whole(trained)
+        if name == "probe":
+            params, state = {**params, "encoder": task.model.start}, task.model.state
+        task.save(folder, fold_low_rank(params, alpha=tuning.alpha), state)
+
+    return judged, save
+
+
+def compare(
+    config: FineTuningOptions, task: Task, *, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Fine-tunes in every way that was asked for, and says how they stand beside each other.
+
+    Args:
+      config: the settings.
+      task: what to learn.
+      extra: more for ``summary.json``.
+
+    Returns:
+      What ``summary.json`` holds.
+
+    Raises:
+      UserError: a setting, a file or the run folder is not as it must be.
+    """
+    devices = configure_devices(
+        config.devices or 1, divides=config.batch, unit="examples", multihost=config.multihost,
+        deterministic=config.deterministic,
+    )  # fmt: skip
+    print(task.domain.origin)
+    parts = split(config, task.domain)
+    shapes, _ = jax.eval_shape(from_nnx(task.model.build).init, jax.random.key(0))
+    print(parameter_table(shapes), flush=True)
+    path = config.out or Path("runs/finetune")
+    found: dict[str, Judged] = {}
+    savers = {}
+    with open_run_folder(path, config, resume=config.resume, may_differ=("methods",)) as folder:
+        for name in dict.fromkeys(config.methods):
+            print(f"\n{name}", flush=True)
+            found[name], savers[name] = train(
+                config, name, task, parts, path=path / name, devices=devices
+            )
+        summary = {
+            **report(found, np.asarray(parts.test.y), task.domain.classes, folder.path,
+                     title=task.domain.name),
+            "data": {"source": task.domain.name, "origin": task.domain.origin,
+                     "checksum": task.domain.checksum},
+            **(extra or {}),
+            "config": config,
+            "versions": versions(),
+            "hardware": hardware(devices),
+            "seconds": sum(each.seconds for each in found.values()),
+        }  # fmt: skip
+        # By validation alone: the test had no part in it.
+        chosen = max(found, key=lambda name: found[name].validation.mean())
+        savers[chosen](path / "model")
+        if task.save is not None:
+            print(f"The model of {chosen}, which validated best, is in {path / 'model'}.")
+        write_summary(folder, {**summary, "saved": chosen})
+    return summary
