@@ -17,14 +17,31 @@ from jaxfer.models.functional import Apply, Network, from_linen, from_nnx
 from jaxfer.models.layers import Embedding, Factors, LayerNorm, Linear, gelu
 from jaxfer.models.loading import LoadReport, Place, Spelling, load_tensors, tensors_of
 from jaxfer.models.mlp import Mlp
+from jaxfer.models.mobilenet import (
+    DepthwiseConv,
+    InvertedResidual,
+    MobileNetConfig,
+    MobileNetV2,
+)
 from jaxfer.models.norm import BatchNorm
 from jaxfer.models.parameter_efficient import add_bottlenecks, add_low_rank, fold_low_rank
-from jaxfer.models.pooling import max_pool_2x2
+from jaxfer.models.pooling import max_pool_2x2, max_pool_3x3
 from jaxfer.models.published import LoadedEncoder, find_model, load_encoder
+from jaxfer.models.resnet import (
+    RESNET18,
+    RESNET34,
+    RESNET50,
+    ImageClassifier,
+    ResidualBlock,
+    ResNet,
+    ResNetConfig,
+    normalize_images,
+)
 from jaxfer.models.spectrogram_encoder import SpectrogramEncoder
 from jaxfer.models.tensor_files import read_tensors, write_tensors
 from jaxfer.models.text_encoders import BagOfEmbeddings, RecurrentEncoder
 from jaxfer.models.transformer import Attention, Bottleneck, TransformerBlock
+from jaxfer.models.vit import VIT_BASE, VIT_SMALL, ViT, ViTConfig
 
 __all__ = [
     "Apply",
@@ -41,8 +58,11 @@ __all__ = [
     "DISTILBERT",
     "DannDigitEncoder",
     "DenseEncoder",
+    "DepthwiseConv",
     "Embedding",
     "Factors",
+    "ImageClassifier",
+    "InvertedResidual",
     "LayerNorm",
     "LeNet",
     "Linear",
@@ -50,15 +70,27 @@ __all__ = [
     "LoadedEncoder",
     "MINILM",
     "Mlp",
+    "MobileNetConfig",
+    "MobileNetV2",
     "Network",
     "PatchConv",
     "Place",
+    "RESNET18",
+    "RESNET34",
+    "RESNET50",
     "RecurrentEncoder",
+    "ResNet",
+    "ResNetConfig",
+    "ResidualBlock",
     "SparseLinear",
     "SpectrogramEncoder",
     "Spelling",
     "TextClassifier",
     "TransformerBlock",
+    "VIT_BASE",
+    "VIT_SMALL",
+    "ViT",
+    "ViTConfig",
     "add_bottlenecks",
     "add_low_rank",
     "convolution",
@@ -71,7 +103,9 @@ __all__ = [
     "load_encoder",
     "load_tensors",
     "max_pool_2x2",
+    "max_pool_3x3",
     "mean_of_tokens",
+    "normalize_images",
     "read_tensors",
     "small_lenet",
     "tensors_of",

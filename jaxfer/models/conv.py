@@ -67,7 +67,7 @@ def convolution(
     if method == "auto":
         method = "patches" if jax.default_backend() == "cpu" else "lax"
     if method == "lax":
-        pads = _margins(x, kernel.shape[:2], strides, padding)
+        pads = window_margins(x, kernel.shape[:2], strides, padding)
         return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_DIMENSIONS)
     if method != "patches":
         raise ValueError(f"method must be 'auto', 'lax' or 'patches'; got {method!r}.")
@@ -104,7 +104,7 @@ def image_patches(
     >>> image_patches(jnp.arange(9.0).reshape(1, 3, 3, 1), (2, 2), padding="VALID").shape
     (1, 2, 2, 4)
     """
-    (top, bottom), (left, right) = _margins(x, size, strides, padding)
+    (top, bottom), (left, right) = window_margins(x, size, strides, padding)
     rows = (x.shape[1] + top + bottom - size[0]) // strides[0] + 1
     columns = (x.shape[2] + left + right - size[1]) // strides[1] + 1
     if rows < 1 or columns < 1:
@@ -133,10 +133,23 @@ def image_patches(
     return jnp.concatenate([x[:, a : a + last_row : strides[0]] for a in range(size[0])], axis=-1)
 
 
-def _margins(
+def window_margins(
     x: jax.Array, size: Sequence[int], strides: tuple[int, int], padding: Padding
 ) -> list[tuple[int, int]]:
-    """Zeros before and after, in height and width."""
+    """Zeros before and after, in height and width.
+
+    Args:
+      x: images ``[n, height, width, features]``.
+      size: height and width of the window.
+      strides: steps of the window.
+      padding: see :func:`convolution`.
+
+    Returns:
+      Two pairs.
+
+    >>> window_margins(jnp.zeros((1, 6, 6, 1)), (3, 3), (2, 2), "SAME")
+    [(0, 1), (0, 1)]
+    """
     if padding == "SYMMETRIC":
         return [(side // 2, side // 2) for side in size]
     return [(int(a), int(b)) for a, b in lax.padtype_to_pads(x.shape[1:3], size, strides, padding)]

@@ -8,7 +8,7 @@ import numpy as np
 from jaxfer.models.loading import Place, Spelling
 
 Take = Callable[[np.ndarray], np.ndarray]
-_LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias", "table": "weight",
+LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias", "table": "weight",
          "mean": "running_mean", "variance": "running_var"}  # fmt: skip
 
 
@@ -41,9 +41,9 @@ def _renamed(names: dict[str, str], *, block: str = "") -> Callable[[str], Place
             name = None if name is None else f"{block.format(inside[1])}.{name}"
         else:
             name = names.get("/".join(layer))
-        if name is None or leaf not in _LEAF:
+        if name is None or leaf not in LEAF:
             return None
-        return Place(f"{name}.{_LEAF[leaf]}", from_torch(leaf))
+        return Place(f"{name}.{LEAF[leaf]}", from_torch(leaf))
 
     return place
 
