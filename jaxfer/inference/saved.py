@@ -13,7 +13,15 @@ import numpy as np
 from flax import nnx
 
 from jaxfer.data import decode_image, load_tokenizer, tokenize
-from jaxfer.models import BertConfig, TextClassifier, from_nnx, load_tensors, read_tensors
+from jaxfer.models import (
+    BertConfig,
+    ImageClassifier,
+    TextClassifier,
+    from_nnx,
+    load_tensors,
+    read_tensors,
+)
+from jaxfer.models.image_networks import image_input, image_network
 from jaxfer.models.loading import tensors_of
 from jaxfer.models.tensor_files import WEIGHTS, write_tensors
 from jaxfer.typing import Classification, PyTree, UserError
@@ -247,4 +255,20 @@ def read_images(examples: Sequence[Any], *, image_size: int, color: bool) -> np.
     return np.stack(found)
 
 
-_KINDS: dict[str, Callable[[Path, dict[str, Any], int], Built]] = {"text": _text}
+def _image(folder: Path, settings: dict[str, Any], classes: int) -> Built:
+    size, color = settings["image_size"], settings["color"]
+    network = image_network(settings["network"], image_size=size, color=color)
+
+    def build(rngs: nnx.Rngs) -> nnx.Module:
+        return ImageClassifier(
+            network.build(rngs), features=network.features, classes=classes, rngs=rngs
+        )
+
+    def prepare(examples: Sequence[Any]) -> PyTree:
+        x = read_images(examples, image_size=size, color=color)
+        return np.asarray(image_input(jnp.asarray(x), color=color))
+
+    return build, prepare
+
+
+_KINDS: dict[str, Callable[[Path, dict[str, Any], int], Built]] = {"text": _text, "image": _image}

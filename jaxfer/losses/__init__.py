@@ -17,6 +17,7 @@ from jaxfer.losses.fisher import fisher_diagonal
 from jaxfer.losses.margin_disparity import margin_disparity
 from jaxfer.losses.minimum_class_confusion import minimum_class_confusion
 from jaxfer.losses.multi_task import project_conflicting, uncertainty_weighted
+from jaxfer.losses.nt_xent import nt_xent
 from jaxfer.losses.open_set import open_set_boundary
 from jaxfer.losses.partial import partial_class_weights
 from jaxfer.losses.pseudo_labels import fixmatch_consistency, pseudo_label_cross_entropy
@@ -44,6 +45,7 @@ __all__ = [
     "l2_sp",
     "margin_disparity",
     "minimum_class_confusion",
+    "nt_xent",
     "nuclear_norm_maximization",
     "open_set_boundary",
     "partial_class_weights",
