@@ -1,11 +1,11 @@
-"""Fine-tune an encoder of images: a folder of classes, part of CIFAR-10, or handwritten digits.
+r"""Fine-tune an encoder of images: a folder of classes, part of CIFAR-10, or handwritten digits.
 
 Published weights, or those of pretrain_images, are fine-tuned in several ways (--methods), one
 after the other, each with all its seeds, beside the same network from scratch and a linear probe.
 The step that is reported is picked on a part of the training set.
 
     python -m jaxfer.experiments.finetune_images
-    python -m jaxfer.experiments.finetune_images --data FOLDER --network resnet18 --color \\
+    python -m jaxfer.experiments.finetune_images --data FOLDER --network resnet18 --color \
         --image-size 64 --model resnet18.safetensors
     python -m jaxfer.experiments.finetune_images --preset cifar10 --data-dir DIR
 

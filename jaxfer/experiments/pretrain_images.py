@@ -1,4 +1,4 @@
-"""Pre-train an encoder of images: with labels, by rotations, or by views of the same image (SimCLR).
+"""Pre-train an encoder of images: with labels, by rotations, or by two views of each (SimCLR).
 
     python -m jaxfer.experiments.pretrain_images
     python -m jaxfer.experiments.pretrain_images --method simclr --data FOLDER --network resnet18
@@ -209,12 +209,11 @@ def run(config: Config) -> dict[str, Any]:
 
     def judge(state: TrainState, images: tuple[jax.Array, ...]) -> Metrics:
         *_, x, y = images
-        loss, right = loss_of(
-            lambda batch: network.apply(state.params, state.state, batch, train=False)[0],
-            x,
-            y,
-            None,
-        )
+
+        def apply(batch: jax.Array) -> Any:
+            return network.apply(state.params, state.state, batch, train=False)[0]
+
+        loss, right = loss_of(apply, x, y, None)
         return {"loss": loss, "accuracy": right, "score": -loss}
 
     order = np.random.default_rng(config.seed).permutation(len(domain.test.y))[:VALIDATION]

@@ -78,9 +78,7 @@ def image_network(name: str, *, image_size: int, color: bool) -> ImageNetwork:
         raise UserError(f"There is no network {name!r}; there are: {', '.join(NAMES)}.")
     if name.startswith("vit"):
         if image_size % 16:
-            raise UserError(
-                f"{name} takes images whose side is a multiple of 16, not {image_size}."
-            )
+            raise UserError(f"{name} takes images of a multiple of 16 pixels, not {image_size}.")
         config = VIT_SMALL if name == "vit-s" else VIT_BASE
         sizes = config._replace(image_size=image_size, in_features=channels)
         blocks = tuple(f"encoder/block{i}/*" for i in range(sizes.layers))
