@@ -202,7 +202,7 @@ def run(config: Config) -> dict[str, Any]:
             [
                 name,
                 *(f"{100 * x:.1f}" for x in each),
-                f"{100 * float(jnp.mean(jnp.array(each))):.2f}",
+                f"{100 * float(np.mean(each)):.2f}",
             ]
             for name, each in means.items()
         ]
