@@ -14,6 +14,13 @@ from jaxfer.models.conv4 import Conv4, ConvBlock
 from jaxfer.models.dense_encoder import DenseEncoder, SparseLinear
 from jaxfer.models.digit_encoders import DannDigitEncoder, LeNet, small_lenet
 from jaxfer.models.functional import Apply, Network, from_linen, from_nnx
+from jaxfer.models.image_networks import (
+    EncoderStart,
+    ImageNetwork,
+    image_input,
+    image_network,
+    load_image_encoder,
+)
 from jaxfer.models.layers import Embedding, Factors, LayerNorm, Linear, gelu
 from jaxfer.models.loading import LoadReport, Place, Spelling, load_tensors, tensors_of
 from jaxfer.models.mlp import Mlp
@@ -25,8 +32,16 @@ from jaxfer.models.mobilenet import (
 )
 from jaxfer.models.norm import BatchNorm
 from jaxfer.models.parameter_efficient import add_bottlenecks, add_low_rank, fold_low_rank
+from jaxfer.models.peft_files import (
+    PeftAdapter,
+    adapter_of,
+    read_peft,
+    with_adapter,
+    write_peft,
+)
 from jaxfer.models.pooling import max_pool_2x2, max_pool_3x3
 from jaxfer.models.published import LoadedEncoder, find_model, load_encoder
+from jaxfer.models.recurrent_speech import RecurrentSpeechEncoder
 from jaxfer.models.resnet import (
     RESNET18,
     RESNET34,
@@ -60,8 +75,10 @@ __all__ = [
     "DenseEncoder",
     "DepthwiseConv",
     "Embedding",
+    "EncoderStart",
     "Factors",
     "ImageClassifier",
+    "ImageNetwork",
     "InvertedResidual",
     "LayerNorm",
     "LeNet",
@@ -74,11 +91,13 @@ __all__ = [
     "MobileNetV2",
     "Network",
     "PatchConv",
+    "PeftAdapter",
     "Place",
     "RESNET18",
     "RESNET34",
     "RESNET50",
     "RecurrentEncoder",
+    "RecurrentSpeechEncoder",
     "ResNet",
     "ResNetConfig",
     "ResidualBlock",
@@ -91,6 +110,7 @@ __all__ = [
     "VIT_SMALL",
     "ViT",
     "ViTConfig",
+    "adapter_of",
     "add_bottlenecks",
     "add_low_rank",
     "convolution",
@@ -99,15 +119,21 @@ __all__ = [
     "from_linen",
     "from_nnx",
     "gelu",
+    "image_input",
+    "image_network",
     "image_patches",
     "load_encoder",
+    "load_image_encoder",
     "load_tensors",
     "max_pool_2x2",
     "max_pool_3x3",
     "mean_of_tokens",
     "normalize_images",
+    "read_peft",
     "read_tensors",
     "small_lenet",
     "tensors_of",
+    "with_adapter",
+    "write_peft",
     "write_tensors",
 ]

@@ -81,7 +81,7 @@ def find_rate(
         ) -> tuple[tuple[PyTree, PyTree], jax.Array]:
             params, state = carry
             batch, rate = given
-            state.hyperparams["learning_rate"] = rate
+            state = state._replace(hyperparams={**state.hyperparams, "learning_rate": rate})
             loss, gradient = jax.value_and_grad(loss_fn)(params, batch)
             updates, state = transformation.update(gradient, state, params)
             return (optax.apply_updates(params, updates), state), loss
@@ -91,9 +91,8 @@ def find_rate(
 
     losses = np.asarray(sweep(params, batches), float)
     # What diverges is worse than anything.
-    losses = np.where(
-        np.isfinite(losses), losses, np.nanmax(losses[np.isfinite(losses)], initial=0)
-    )
+    finite = np.isfinite(losses)
+    losses = np.where(finite, losses, losses[finite].max(initial=0))
     smooth, average = np.empty(steps), 0.0
     for i, loss in enumerate(losses):
         average = smoothing * average + (1 - smoothing) * loss
