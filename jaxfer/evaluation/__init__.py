@@ -24,9 +24,15 @@ from jaxfer.evaluation.reverse_validation import (
     ReverseValidationInfo,
     reverse_validation_accuracy,
 )
+from jaxfer.evaluation.saliency import (
+    AttributionInfo,
+    attention_rollout,
+    integrated_gradients,
+)
 from jaxfer.evaluation.seeds import gap_closed, seed_difference, seed_interval
 
 __all__ = [
+    "AttributionInfo",
     "CalibrationInfo",
     "Choice",
     "CollapseInfo",
@@ -37,6 +43,7 @@ __all__ = [
     "Predict",
     "ReverseValidationInfo",
     "accuracy",
+    "attention_rollout",
     "choose",
     "chosen",
     "confusion_matrix",
@@ -48,6 +55,7 @@ __all__ = [
     "gap_closed",
     "importance_weighted_validation",
     "information_maximization_score",
+    "integrated_gradients",
     "mean_interval",
     "mmd_score",
     "paired_difference",

@@ -133,6 +133,22 @@ class Bert(nnx.Module):
             taps[f"block{i}"] = x[:, prompts : prompts + length]
         return taps
 
+    def attention_maps(self, tokens: Tokens) -> jax.Array:
+        """How much each token attends to each in every block, for ``attention_rollout``.
+
+        Args:
+          tokens: as for the call; prompts are left out.
+
+        Returns:
+          ``[layers, n, heads, length, length]``, rows that sum to 1.
+        """
+        x, maps = self.embed(tokens), []
+        for i in range(self.config.layers):
+            block = getattr(self, f"block{i}")
+            maps.append(block.attention.weights(x, tokens.mask))
+            x = block(x, tokens.mask)
+        return jnp.stack(maps)
+
     def __call__(self, tokens: Tokens) -> jax.Array:
         taps = self.encode(self.embed(tokens), tokens.mask)
         return taps[f"block{self.config.layers - 1}"]
