@@ -77,7 +77,8 @@ def integrated_gradients(
 def attention_rollout(weights: Any) -> Array:
     r"""How much each token of the last layer has of each token of the first.
 
-    .. math:: R = \tilde A_L \cdots \tilde A_1, \qquad \tilde A = \tfrac{1}{2} \bar A + \tfrac{1}{2} I
+    .. math::
+        R = \tilde A_L \cdots \tilde A_1, \qquad \tilde A = \tfrac{1}{2} (\bar A + I)
 
     with :math:`\bar A` the mean over heads; the identity is the residual connection.
 

@@ -13,7 +13,7 @@ FOLDER has a subfolder for each class. The safetensors may be named as timm, tor
 transformers do. Without data, scikit-learn's digits are taken after pre-training on generated
 characters, which runs first, so that something real runs with no network at all; it takes some
 minutes on two cores. experiments/finetune_images/README.md has what was measured. The run folder
-gets config.json, summary.json, confusion.png, for each method a folder with its metrics.jsonl,
+gets config.json, summary.json, confusion.png, saliency.png, for each method a folder with its metrics.jsonl,
 TensorBoard events and checkpoints, and model/, which predicts:
 
     import jaxfer
@@ -24,24 +24,31 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import tyro
 from flax import nnx
 
-from jaxfer.data import Domain
+from jaxfer.data import Domain, train_test_indices
+from jaxfer.evaluation import integrated_gradients
 from jaxfer.experiments import finetune_methods as methods
 from jaxfer.experiments import pretrain_images
 from jaxfer.experiments.command_line import check_at_least, main
 from jaxfer.experiments.finetune_run import Task, compare
 from jaxfer.experiments.image_data import read_images, shift_images
 from jaxfer.inference import save_model
-from jaxfer.models import ImageClassifier
+from jaxfer.models import ImageClassifier, from_nnx
 from jaxfer.models.image_networks import (
     ImageNetwork,
     image_input,
     image_network,
     load_image_encoder,
 )
+from jaxfer.report import ImageSaliency, image_saliency
 from jaxfer.typing import Key, PyTree, UserError
+
+SHOWN = 5  # right predictions that are drawn, and as many wrong ones
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,8 +113,6 @@ def read_data(config: Config) -> Domain:
     share = config.few / len(domain.train.y)
     if share >= 1:
         return domain
-    from jaxfer.data import train_test_indices
-
     _, some = train_test_indices(domain.train.y, test_share=share, seed=config.seed)
     train = type(domain.train)(domain.train.x[some], domain.train.y[some])
     origin = f"{domain.origin.rstrip('.')}, {len(some)} of them to train on."
@@ -148,6 +153,41 @@ def make_model(config: Config, network: ImageNetwork, classes: int, weights: str
     )  # fmt: skip
 
 
+def draw_saliency(
+    config: Config,
+    model: methods.Model,
+    images: Domain,
+    out_png: Path,
+    params: PyTree,
+    state: PyTree,
+    logits: np.ndarray,
+) -> None:
+    """Draws which places some right and some wrong predictions turned on."""
+    found, truth = logits.argmax(1), np.asarray(images.test.y)
+    right, wrong = np.flatnonzero(found == truth)[:SHOWN], np.flatnonzero(found != truth)[:SHOWN]
+    places = np.concatenate([right, wrong])
+    network, chosen = from_nnx(model.build), jnp.asarray(found[places])
+
+    @jax.jit
+    def attribute(params: PyTree, x: jax.Array) -> jax.Array:
+        x = image_input(x, color=config.color)
+
+        def score(x: jax.Array) -> jax.Array:
+            output, _ = network.apply(params, state, x, train=False)
+            return jnp.take_along_axis(output.logits, chosen[:, None], axis=1)[:, 0]
+
+        baseline = jnp.mean(x, axis=(1, 2), keepdims=True)
+        return integrated_gradients(score, x, baseline=baseline)[0].sum(-1)
+
+    scores = np.asarray(attribute(params, jnp.asarray(images.test.x[places])))
+    rows = []
+    for place, each in zip(places, scores, strict=True):
+        verdict = "right" if found[place] == truth[place] else "wrong"
+        title = f"{images.classes[found[place]]}, {verdict}"
+        rows.append(ImageSaliency(title, images.test.x[place], each))
+    image_saliency(rows, out_png, title="Blue spoke for the prediction, orange against it")
+
+
 def run(config: Config) -> dict[str, Any]:
     """Fine-tunes in every way, judges each and writes everything into the run folder.
 
@@ -178,7 +218,10 @@ def run(config: Config) -> dict[str, Any]:
                       "color": config.color},
         )  # fmt: skip
 
-    return compare(config, Task(images, model, prepare, save, convolutional=True))
+    def explain(folder: Path, params: PyTree, state: PyTree, logits: np.ndarray) -> None:
+        draw_saliency(config, model, images, folder / "saliency.png", params, state, logits)
+
+    return compare(config, Task(images, model, prepare, save, True, explain))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ class Task(NamedTuple):
       prepare: ``prepare(x, key) -> x``, from what is stored to what the network takes, with random
         changes where there is a key.
       save: ``save(folder, params, state)``: writes a model that predicts by itself.
+      explain: ``explain(folder, params, state, logits)``: draws what single predictions turned on,
+        from the logits ``[n, classes]`` of the test.
       convolutional: whether the network has convolutions; then on a CPU the runs go in turn.
 
     >>> Task(None, None, lambda x, key: x, None).convolutional
@@ -55,6 +57,7 @@ class Task(NamedTuple):
     prepare: Prepare
     save: Callable[[Path, PyTree, PyTree], None] | None
     convolutional: bool = False
+    explain: Callable[[Path, PyTree, PyTree, np.ndarray], None] | None = None
 
 
 class Parts(NamedTuple):
@@ -194,7 +197,7 @@ def embed(task: Task, parts: Parts) -> Parts:
 def train(
     config: FineTuningOptions, name: str, task: Task, parts: Parts, *, path: Path, devices: Devices
 ) -> tuple[Judged, Callable[[Path], None]]:
-    """Trains one method with all its seeds; gives what the test says, and how to save the model."""
+    """Trains one method with all its seeds: what the test says, and how to keep the model."""
     prepare, steps = task.prepare, config.steps
     if name == "probe":
         parts = embed(task, parts)
@@ -255,8 +258,6 @@ def train(
     )  # fmt: skip
 
     def save(folder: Path) -> None:
-        if task.save is None:
-            return
         place = int(np.argmax(judged.validation))
         trained, state = jax.tree.map(
             lambda leaf: np.asarray(leaf[place]), (best.params, best.state)
@@ -264,7 +265,11 @@ def train(
         params = tuning.whole(trained)
         if name == "probe":
             params, state = {**params, "encoder": task.model.start}, task.model.state
-        task.save(folder, fold_low_rank(params, alpha=tuning.alpha), state)
+        params = fold_low_rank(params, alpha=tuning.alpha)
+        if task.save is not None:
+            task.save(folder / "model", params, state)
+        if task.explain is not None:
+            task.explain(folder, params, state, judged.logits[place])
 
     return judged, save
 
@@ -313,10 +318,12 @@ def compare(
             "hardware": hardware(devices),
             "seconds": sum(each.seconds for each in found.values()),
         }  # fmt: skip
-        # By validation alone: the test had no part in it.
-        chosen = max(found, key=lambda name: found[name].validation.mean())
-        savers[chosen](path / "model")
-        if task.save is not None:
+        # By validation alone: the test had no part in it. Adapters are a network of their own kind.
+        plain = [name for name in found if name != "adapters"]
+        chosen = max(plain, key=lambda name: found[name].validation.mean(), default=None)
+        if chosen is not None:
+            savers[chosen](path)
+        if chosen is not None and task.save is not None:
             print(f"The model of {chosen}, which validated best, is in {path / 'model'}.")
         write_summary(folder, {**summary, "saved": chosen})
     return summary

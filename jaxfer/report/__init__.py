@@ -16,14 +16,22 @@ from jaxfer.report.method_bars import method_bars
 from jaxfer.report.method_curves import MethodCurve, method_curves
 from jaxfer.report.null import null_distribution
 from jaxfer.report.run import Estimate, RunRecord, read_metrics, read_run, series
+from jaxfer.report.saliency import (
+    ImageSaliency,
+    TextSaliency,
+    image_saliency,
+    text_saliency,
+)
 from jaxfer.report.table import format_estimate, table
 from jaxfer.report.witness import witness_features, witness_images
 
 __all__ = [
     "AdaptationRow",
     "Estimate",
+    "ImageSaliency",
     "MethodCurve",
     "RunRecord",
+    "TextSaliency",
     "adaptation_curves",
     "adaptation_summary",
     "adaptation_table",
@@ -34,6 +42,7 @@ __all__ = [
     "episode_picture",
     "feature_scatter",
     "format_estimate",
+    "image_saliency",
     "learning_curve",
     "method_bars",
     "method_curves",
@@ -42,6 +51,7 @@ __all__ = [
     "read_run",
     "series",
     "table",
+    "text_saliency",
     "witness_features",
     "witness_images",
 ]
