@@ -13,8 +13,9 @@ FOLDER has a subfolder for each class. The safetensors may be named as timm, tor
 transformers do. Without data, scikit-learn's digits are taken after pre-training on generated
 characters, which runs first, so that something real runs with no network at all; it takes some
 minutes on two cores. experiments/finetune_images/README.md has what was measured. The run folder
-gets config.json, summary.json, confusion.png, saliency.png, for each method a folder with its metrics.jsonl,
-TensorBoard events and checkpoints, and model/, which predicts:
+gets config.json, summary.json, confusion.png, saliency.png (the places that single predictions
+turned on), for each method a folder with its metrics.jsonl, TensorBoard events and checkpoints, and
+model/, which predicts:
 
     import jaxfer
     print(jaxfer.predict("runs/finetune_images/model", ["photo.jpg"]).labels)

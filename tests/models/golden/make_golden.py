@@ -64,8 +64,8 @@ def random_statistics(model):
 
 
 def main():
+    torch.manual_seed(0)
     for name, model, size in networks():
-        torch.manual_seed(0)
         model.eval()
         with torch.no_grad():
             random_statistics(model)
