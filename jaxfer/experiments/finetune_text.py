@@ -196,12 +196,12 @@ def make_model(config: Config, encoder: Encoder, classes: int) -> methods.Model:
     def build(rngs: nnx.Rngs) -> nnx.Module:
         return TextClassifier(encoder.config, classes=classes, pooling=config.pooling, rngs=rngs)
 
-    embeddings = ("encoder/words/*", "encoder/positions/*", "encoder/segments/*", "encoder/norm/*")
+    embeddings = "encoder/[wpsn]*"  # words, positions, segments and their normalisation
     blocks = tuple(f"encoder/block{i}/*" for i in range(encoder.config.layers))
     return methods.Model(
         build, encoder.params, {},
         low_rank=("*/attention/query", "*/attention/value"),
-        groups=(*embeddings, *blocks, "head/*"),
+        groups=(embeddings, *blocks, "head/*"),
     )  # fmt: skip
 
 

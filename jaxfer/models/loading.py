@@ -188,7 +188,8 @@ def load_tensors(
         elif value.dtype.kind not in "fV" and not _is_float(value.dtype):
             wrong.append(f"{name} is of {value.dtype}, no floating point")
         else:
-            value = value.astype(leaf.dtype)
+            with np.errstate(over="ignore"):  # what is too large for the type is infinite then
+                value = value.astype(leaf.dtype)
             if not np.isfinite(value).all():
                 wrong.append(f"{name} holds NaN or infinity")
             new[path] = value

@@ -137,10 +137,11 @@ class InvertedResidual(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         hidden = expansion * in_features
-        self.expand = self.expand_norm = None
-        if expansion != 1:
-            self.expand = _pointwise(in_features, hidden, method, rngs)
-            self.expand_norm = BatchNorm(hidden, epsilon=epsilon, unbiased_record=True)
+        wider = expansion != 1
+        self.expand = _pointwise(in_features, hidden, method, rngs) if wider else None
+        self.expand_norm = (
+            BatchNorm(hidden, epsilon=epsilon, unbiased_record=True) if wider else None
+        )
         self.depthwise = DepthwiseConv(
             hidden, stride=stride, padding=padding, method=method, rngs=rngs
         )

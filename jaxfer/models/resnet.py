@@ -84,10 +84,9 @@ class ResidualBlock(nnx.Module):
         for i, (size, step, fan_in, fan_out) in enumerate(sizes):
             setattr(self, f"conv{i}", _conv(fan_in, fan_out, size, step, method, rngs))
             setattr(self, f"norm{i}", BatchNorm(fan_out, unbiased_record=True))
-        self.shortcut = self.shortcut_norm = None
-        if stride != 1 or in_features != out:
-            self.shortcut = _conv(in_features, out, 1, stride, method, rngs)
-            self.shortcut_norm = BatchNorm(out, unbiased_record=True)
+        changes = stride != 1 or in_features != out
+        self.shortcut = _conv(in_features, out, 1, stride, method, rngs) if changes else None
+        self.shortcut_norm = BatchNorm(out, unbiased_record=True) if changes else None
         self.convolutions = len(sizes)
 
     def __call__(self, x: jax.Array) -> jax.Array:

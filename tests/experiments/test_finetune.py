@@ -144,9 +144,8 @@ def test_views_keep_their_images_apart():
 
 
 def smoke(module, tmp_path, **options):
-    config = dataclasses.replace(
-        module.Config(out=tmp_path / "run", smoke=True), **module.SMOKE, **options
-    )
+    config = module.Config(out=tmp_path / "run", smoke=True)
+    config = dataclasses.replace(config, **{**module.SMOKE, **options})
     return config, module.run(config)
 
 

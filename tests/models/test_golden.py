@@ -30,7 +30,7 @@ _SMALL = {"vocabulary": 40, "width": 16, "layers": 2, "heads": 4, "hidden": 24, 
 _MOBILE = MobileNetConfig(
     stages=((1, 4, 1, 1), (6, 4, 2, 2), (6, 4, 3, 2), (6, 8, 4, 2), (6, 12, 3, 1), (6, 16, 3, 2),
             (6, 32, 1, 1)),
-    stem=4, features=1280, padding="SAME", epsilon=1e-3,
+    stem=4, features=128, padding="SAME", epsilon=1e-3,
 )  # fmt: skip
 
 

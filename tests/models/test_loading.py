@@ -71,7 +71,6 @@ def test_a_new_head_stays_as_it_began_whatever_the_file_has():
         ({"more.weight": np.ones(2)}, "more.weight is of no use to the network"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_each_disagreement_is_named(changes, complaint):
     with pytest.raises(UserError, match=complaint) as caught:
         load_tensors(file(**changes), START, {}, [TORCH], origin="a.safetensors")

@@ -38,7 +38,10 @@ def networks():
         ("bottleneck", "resnet_bottleneck", [16, 16, 24, 24]),
     ):
         resnet = transformers.ResNetConfig(
-            embedding_size=8, hidden_sizes=sizes, depths=[1, 2, 1, 1], layer_type=kind
+            embedding_size=sizes[0] if kind == "basic" else sizes[0] // 4,
+            hidden_sizes=sizes,
+            depths=[1, 2, 1, 1],
+            layer_type=kind,
         )
         yield name, transformers.ResNetModel(resnet), 33
     mobilenet = transformers.MobileNetV2Config(
