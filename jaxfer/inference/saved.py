@@ -1,5 +1,6 @@
 """Folders of fine-tuned models: written by an experiment, loaded and asked in a line each."""
 
+import io
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from PIL import Image
 
 from jaxfer.data import decode_image, load_tokenizer, tokenize
 from jaxfer.models import (
@@ -228,10 +230,6 @@ def read_images(examples: Sequence[Any], *, image_size: int, color: bool) -> np.
     >>> read_images([np.zeros((9, 5), np.uint8)], image_size=4, color=True).shape
     (1, 4, 4, 3)
     """
-    import io
-
-    from PIL import Image
-
     found = []
     for example in examples:
         if isinstance(example, (str, Path)):
