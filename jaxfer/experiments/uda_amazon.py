@@ -391,10 +391,12 @@ def run(config: Config) -> dict[str, Any]:
             results[name] = json.loads(path.read_text())
         progress.close()
         rows = [row_of(name, result) for name, result in results.items()]
+        method_bars(
+            rows, folder.path / "pairs.png", title="DANN on reviews, source to target", noun="pair"
+        )
         if len(rows) > 1:
             rows.append(mean_row(rows))
         print(adaptation_table(rows))
-        method_bars(rows, folder.path / "pairs.png", title="DANN on reviews, source to target")
         summary = {
             "test": {row.method: adaptation_summary(row) for row in rows},
             "data": {
