@@ -706,7 +706,7 @@ def test_dtypes():
 # Memory
 
 
-@pytest.mark.parametrize("second", [False, True])
+@pytest.mark.parametrize("second", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_memory_stays_far_below_one_kernel_matrix(second):
     """Compiled, not run."""
     n, d = 8192, 32
