@@ -102,6 +102,7 @@ def test_labels_of_the_target_are_used_as_far_as_they_are_given(plain):
         assert all(("target_loss" in line) == used for line in lines), name
 
 
+@pytest.mark.slow
 def test_nothing_is_picked_by_target_labels(tmp_path, plain):
     """Other labels of the target change what is said of each method, and not what it is."""
     shift = toy_shift()

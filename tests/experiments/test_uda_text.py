@@ -41,6 +41,7 @@ def texts(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_built_in_sentences(tmp_path):
     done = do(run, dataclasses.replace(SMALL, methods=("source-only",), out=tmp_path))
     assert done.out.startswith("Source: Sentences about films that jaxfer wrote from templates")

@@ -201,6 +201,7 @@ def survive_kills(start, tmp_path, *, steps, kills, rng):
     return landed
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_saves_ends_bit_for_bit_where_an_undisturbed_one_does(
     start, tmp_path
 ):
