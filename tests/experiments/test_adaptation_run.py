@@ -243,7 +243,8 @@ def test_where_nothing_is_picked_source_only_is_what_is_reported(nothing_picked)
         np.testing.assert_array_equal(kept.logits[..., :2], before[side].logits)
         assert (np.argmax(kept.logits, -1) < 2).all()
     row = done.summary["test"]["osbp"]
-    assert row["picked"]["runs"] == row["source_only"]["runs"] and row["change"]["mean"] == 0
+    assert row["picked"]["runs"] == row["source_only"]["runs"]
+    assert row["change"] == {"mean": 0, "ci95": 0} and "told from source-only: osbp" in done.out
     assert row["proxy_a_after"] == row["proxy_a_before"]
     picked, source_only = (done.summary["open_set"][name] for name in ("osbp", "source-only"))
     assert all(np.array_equal(picked[name]["runs"], source_only[name]["runs"]) for name in picked)
