@@ -59,8 +59,10 @@ def picked_accuracy(
     seen: Seen, validator: str, source_only: np.ndarray, *, metric: str = "target_accuracy"
 ) -> np.ndarray:
     """The target accuracy ``[runs]`` at the pick; source-only's where there is none."""
-    accuracy = seen.metrics[metric].T
-    return np.asarray(evaluation.chosen(pick(seen, validator), accuracy, source_only))
+    places = _places(pick(seen, validator))
+    accuracy = seen.metrics[metric][places, np.arange(len(places))]
+    # In NumPy's precision: where source-only was kept, the change against it is exactly none.
+    return np.where(places < 0, source_only, accuracy)
 
 
 def distances(outputs: Mapping[str, Classification]) -> np.ndarray:
