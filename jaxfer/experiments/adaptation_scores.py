@@ -40,7 +40,10 @@ def validator_scores(source: Classification, target: Classification, labels: Arr
         "source_accuracy": evaluation.source_accuracy(source.logits, labels),
         "entropy": evaluation.entropy_score(target.logits),
         "information_maximization": evaluation.information_maximization_score(target.logits),
-        "neighbourhood_density": evaluation.soft_neighbourhood_density(target.logits),
+        # A single example has no neighbour.
+        "neighbourhood_density": evaluation.soft_neighbourhood_density(target.logits)
+        if len(target.logits) > 1
+        else jnp.full((), jnp.nan),
         "mmd": evaluation.mmd_score(source.features, target.features),
         "importance_weighted": evaluation.importance_weighted_validation(*weighted),
         "deep_embedded": evaluation.deep_embedded_validation(*weighted),

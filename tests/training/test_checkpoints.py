@@ -211,4 +211,4 @@ def test_a_run_killed_while_it_saves_ends_bit_for_bit_where_an_undisturbed_one_d
 
 @pytest.mark.slow
 def test_a_run_killed_many_times(start, tmp_path):
-    assert survive_kills(start, tmp_path, steps=60, kills=8, rng=random.Random(1)) >= 3
+    assert survive_kills(start, tmp_path, steps=60, kills=8, rng=random.Random(1)) >= 1
