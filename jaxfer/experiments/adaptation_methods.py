@@ -142,19 +142,8 @@ def _conditional(recipe: Recipe, make: Callable[..., Method], **options: Any) ->
     )
 
 
-def _source_only(recipe: Recipe) -> Method:
-    """Source-only, which of two records of statistics predicts with the source's.
-
-    With the target's, as methods do that have seen the target, it would be AdaBN.
-    """
-    method = adaptation.source_only(recipe.classifier)
-    if recipe.classifier.statistics != "separate":
-        return method
-    return method._replace(predict=lambda params, state, x: method.predict(params, state.source, x))
-
-
 METHODS: Mapping[str, Callable[[Recipe], Method]] = {
-    "source-only": _source_only,
+    "source-only": lambda recipe: adaptation.source_only(recipe.classifier),
     # By a divergence.
     "dan": lambda recipe: adaptation.dan(
         recipe.classifier, strength=recipe.rising(), axis_name=recipe.axis_name

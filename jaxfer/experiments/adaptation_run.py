@@ -335,7 +335,7 @@ def train(
 
     with open_run_folder(
         path, {**vars(config), "method": name}, resume=(path / "config.json").exists(),
-        may_differ=("methods", "out", "validator"),
+        may_differ=("methods", "out"),
     ) as folder:  # fmt: skip
         fitted = fit(
             make_step(config, method, optimiser, prepare, devices),
@@ -438,7 +438,7 @@ def compare(config: AdaptationOptions, shift: Shift) -> dict[str, Any]:
 
     test_labels = None if arrays.target_test is None else np.asarray(arrays.target_test.y)
     outcomes: dict[str, Outcome] = {}
-    may_differ = ("methods", "validator")
+    may_differ = ("methods",)
     path = config.out or Path("runs/adaptation")
     with open_run_folder(path, config, resume=config.resume, may_differ=may_differ) as folder:
         reference: dict[str, Classification] | None = None

@@ -38,7 +38,7 @@ from jaxfer.data.label_subsets import UNKNOWN_CLASS
 from jaxfer.experiments import adaptation_methods as methods
 from jaxfer.experiments.adaptation_run import Shift, compare
 from jaxfer.experiments.adaptation_scores import LEAST_CLASS_ENTROPY
-from jaxfer.experiments.command_line import check_at_least, main
+from jaxfer.experiments.command_line import check_at_least, check_shares, main
 from jaxfer.models import DannDigitEncoder, LeNet, from_nnx, small_lenet
 from jaxfer.typing import Key, PyTree, UserError
 
@@ -176,6 +176,7 @@ def check_config(config: Config) -> None:
     """
     methods.check_options(config)
     check_at_least(config, severity=1)
+    check_shares(config, "dropout")
     if config.severity > 5:
         raise UserError(f"--severity is {config.severity}; give at most 5.")
     for name in ("corruption", "severity"):

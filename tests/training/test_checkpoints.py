@@ -140,7 +140,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         save_checkpoint(tmp_path / "file" / "checkpoints", 5, {"w": np.ones(3)})
 
 
-BALLAST = 200_000
+BALLAST = 1_000_000  # so that saves take long enough to be hit
 FLAGS = ("--ballast", BALLAST, "--per-dispatch", 1, "--every", 1, "--devices", 1)
 
 
@@ -211,4 +211,4 @@ def test_a_run_killed_while_it_saves_ends_bit_for_bit_where_an_undisturbed_one_d
 
 @pytest.mark.slow
 def test_a_run_killed_many_times(start, tmp_path):
-    assert survive_kills(start, tmp_path, steps=60, kills=8, rng=random.Random(1)) >= 1
+    assert survive_kills(start, tmp_path, steps=60, kills=8, rng=random.Random(1)) >= 3
