@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import numpy as np
 
 PyTree: TypeAlias = Any
 Key: TypeAlias = jax.Array
@@ -102,6 +103,6 @@ class Tokens(NamedTuple):
     True
     """
 
-    ids: jax.Array
-    mask: jax.Array
-    segments: jax.Array | None = None
+    ids: jax.Array | np.ndarray
+    mask: jax.Array | np.ndarray
+    segments: jax.Array | np.ndarray | None = None

@@ -116,7 +116,7 @@ def parameter_table(params: PyTree, mask: Mask = None, *, depth: int = 2) -> str
             row[side] += math.prod(leaf.shape)
     whole = [sum(row[side] for row in counts.values()) for side in (0, 1)]
     rows = [("parameters", "trained", "frozen")]
-    rows += [(name, *(f"{n:,}" for n in counts[name])) for name in sorted(counts)]
+    rows += [(name, f"{own:,}", f"{rest:,}") for name, (own, rest) in sorted(counts.items())]
     rows.append(("all", f"{whole[0]:,}", f"{whole[1]:,}"))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(

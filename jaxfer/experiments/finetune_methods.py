@@ -242,7 +242,7 @@ def make_tuning(name: str, model: Model, config: FineTuningOptions) -> Tuning:
             else thaw_by_depth(depths, every=max(1, config.steps // (2 * len(model.groups))))
         )
 
-    anchors = {path: None for path in trained_shapes}
+    anchors: dict[str, PyTree] = {path: None for path in trained_shapes}
     if name == "l2-sp":
         anchors |= by_name({"encoder": model.start})
     strengths = {

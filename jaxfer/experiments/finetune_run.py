@@ -213,8 +213,8 @@ def train(
     in_turn = devices[0].platform == "cpu" and name != "probe"
     predict = make_predict(tuning, prepare)
 
-    def judge(run: TrainState, data: Parts) -> Metrics:
-        output = predict(run.params, run.state, data.frozen, data.validation.x)
+    def judge(run: tuple[dict[str, jax.Array], PyTree], data: Parts) -> Metrics:
+        output = predict(*run, data.frozen, data.validation.x)
         loss = optax.softmax_cross_entropy_with_integer_labels(output.logits, data.validation.y)
         return {"accuracy": accuracy(output.logits, data.validation.y), "loss": jnp.mean(loss)}
 
@@ -243,14 +243,15 @@ def train(
             unit="examples",
             devices=devices,
             runs_in_turn=in_turn,
-            validate=lambda run: validate(run._replace(best=(), opt_state=()), on_devices),
+            validate=lambda run: validate((run.params, run.state), on_devices),
             score="accuracy",
         )
     best = fitted.train_state.best
-    judge_test = compile_evaluation(
-        lambda run, data: predict(run[0], run[1], data.frozen, data.test.x).logits,
-        devices=devices, runs_in_turn=in_turn,
-    )  # fmt: skip
+
+    def test(run: tuple[dict[str, jax.Array], PyTree], data: Parts) -> jax.Array:
+        return predict(*run, data.frozen, data.test.x).logits
+
+    judge_test = compile_evaluation(test, devices=devices, runs_in_turn=in_turn)
     logits = np.asarray(judge_test((best.params, best.state), on_devices))
     judged = Judged(
         logits, np.asarray(best.score), np.asarray(best.step), count_parameters(one),

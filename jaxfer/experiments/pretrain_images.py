@@ -46,7 +46,7 @@ from jaxfer.training import (
     versions,
     write_summary,
 )
-from jaxfer.typing import Metrics, UserError
+from jaxfer.typing import Metrics, PyTree, UserError
 
 VALIDATION = 512  # held-out images that a validation looks at
 
@@ -207,11 +207,11 @@ def run(config: Config) -> dict[str, Any]:
         found = state._replace(params=params, state=new, opt_state=opt_state)
         return found, {"loss": loss, "accuracy": right}
 
-    def judge(state: TrainState, images: tuple[jax.Array, ...]) -> Metrics:
+    def judge(state: tuple[PyTree, PyTree], images: tuple[jax.Array, ...]) -> Metrics:
         *_, x, y = images
 
         def apply(batch: jax.Array) -> Any:
-            return network.apply(state.params, state.state, batch, train=False)[0]
+            return network.apply(*state, batch, train=False)[0]
 
         loss, right = loss_of(apply, x, y, None)
         return {"loss": loss, "accuracy": right, "score": -loss}
@@ -239,7 +239,7 @@ def run(config: Config) -> dict[str, Any]:
             unit="images",
             devices=devices,
             runs_in_turn=in_turn,
-            validate=lambda state: validate(state._replace(best=(), opt_state=()), on_devices),
+            validate=lambda state: validate((state.params, state.state), on_devices),
             score="score",
         )
         best = fitted.train_state.best

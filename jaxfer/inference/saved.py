@@ -141,8 +141,10 @@ def load_model(folder: str | Path) -> SavedModel:
             raise
         raise UserError(f"{path} cannot be read ({error!r}); train again.") from error
     network = from_nnx(build)
-    shapes = jax.eval_shape(network.init, jax.random.key(0))
-    params, state, _ = load_tensors(read_tensors(folder), *shapes, [], origin=str(folder))
+    shapes, statistics = jax.eval_shape(network.init, jax.random.key(0))
+    params, state, _ = load_tensors(
+        read_tensors(folder), shapes, statistics, [], origin=str(folder)
+    )
 
     @jax.jit
     def apply(params: PyTree, state: PyTree, x: PyTree) -> Classification:

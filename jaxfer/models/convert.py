@@ -46,11 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path = find_model(options.check)
         if options.network is None:
             encoder = load_encoder(path)
-            report, trees = encoder.report, (encoder.params,)
+            report, trees = encoder.report, [encoder.params]
         else:
             network = image_network(options.network, image_size=options.image_size, color=True)
             start = load_image_encoder(path, network)
-            report, trees = start.report, (start.params, start.state)
+            report, trees = start.report, [start.params, start.state]
         print(report.table())
         if options.out is not None:
             write_tensors(options.out, tensors_of(*trees))

@@ -144,11 +144,12 @@ def load_image_encoder(path: str | Path, network: ImageNetwork) -> EncoderStart:
     jaxfer.typing.UserError: no.safetensors does not exist; name a safetensors file, or a folder \
 with one.
     """
-    shapes = jax.eval_shape(from_nnx(network.build).init, jax.random.key(0))
+    shapes, statistics = jax.eval_shape(from_nnx(network.build).init, jax.random.key(0))
     params, state, report = load_tensors(
-        read_tensors(path), *shapes, [*network.spellings, _SAVED], origin=str(path)
+        read_tensors(path), shapes, statistics, [*network.spellings, _SAVED], origin=str(path)
     )
-    return EncoderStart(*jax.tree.map(np.asarray, (params, state)), report)
+    params, state = jax.tree.map(np.asarray, (params, state))
+    return EncoderStart(params, state, report)
 
 
 def image_input(x: jax.Array, *, color: bool) -> jax.Array:

@@ -169,10 +169,10 @@ def load_tensors(
     filled, kept, wrong = [], [], []
     for path, leaf in wanted.items():
         place = spelling.place(path)
-        name = None if place is None else prefix + place.name
+        name = "" if place is None else prefix + place.name
         if _matches(path, fresh):
             kept.append(path)
-            used |= {name} if name is not None else set()
+            used |= {name} if name else set()
             continue
         if place is None or name not in tensors:
             wrong.append(f"{path} is not there (as {name or 'any tensor'})")

@@ -112,7 +112,7 @@ def _matching(module: nnx.Module, kinds: tuple[type, ...], patterns: tuple[str, 
     layers: dict[str, nnx.Module] = {
         "/".join(map(str, path)): layer
         for path, layer in nnx.iter_graph(module)
-        if isinstance(layer, kinds)
+        if isinstance(layer, nnx.Module) and isinstance(layer, kinds)
     }
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in layers):

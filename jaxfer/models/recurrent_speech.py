@@ -41,10 +41,15 @@ class RecurrentSpeechEncoder(nnx.Module):
             raise ValueError(f"features must be even, half for each direction; got {features}.")
         half, init = features // 2, nnx.initializers.lecun_normal()
         orthogonal = nnx.initializers.orthogonal()
-        for name in ("forward", "backward"):
-            setattr(self, f"{name}_gates", Linear(mels, 3 * half, kernel_init=init, rngs=rngs))
+
+        def recurrent() -> nnx.Param:
             blocks = [orthogonal(rngs.params(), (half, half)) for _ in range(3)]
-            setattr(self, f"{name}_recurrent", nnx.Param(jnp.concatenate(blocks, axis=1)))
+            return nnx.Param(jnp.concatenate(blocks, axis=1))
+
+        self.forward_gates = Linear(mels, 3 * half, kernel_init=init, rngs=rngs)
+        self.forward_recurrent = recurrent()
+        self.backward_gates = Linear(mels, 3 * half, kernel_init=init, rngs=rngs)
+        self.backward_recurrent = recurrent()
         self.dropout = nnx.Dropout(dropout, rngs=rngs)
         self.half = half
 

@@ -209,7 +209,7 @@ class ImageClassifier(nnx.Module):
         }
 
     def __call__(self, x: jax.Array) -> Classification:
-        features = self.encoder(x)  # type: ignore[operator]
+        features = self.encoder(x)
         return Classification(features, self.head(self.dropout(features)))
 
 

@@ -159,4 +159,4 @@ class TransformerBlock(nnx.Module):
 
 
 def _adapted(x: jax.Array, adapter: nnx.Module | None) -> jax.Array:
-    return x if adapter is None else adapter(x)  # type: ignore[operator]
+    return x if adapter is None else adapter(x)

@@ -118,7 +118,8 @@ def rank_sources(
     """
     if not candidates:
         raise ValueError("candidates must hold the features of at least one source.")
-    flat, groups = {}, {}
+    flat: dict[str, jax.Array] = {}
+    groups: dict[tuple[Any, Any], list[str]] = {}  # names by shape and type
     for name, features in candidates.items():
         array = jnp.asarray(features)
         array = array.reshape(array.shape[0], -1) if array.ndim > 2 else array

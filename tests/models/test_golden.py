@@ -26,11 +26,11 @@ from jaxfer.typing import Tokens
 
 GOLDEN = Path(__file__).parent / "golden"
 _SMALL = {"vocabulary": 40, "width": 16, "layers": 2, "heads": 4, "hidden": 24, "positions": 12}
-# What a depth multiplier of 0.1 makes of the channels, rounded to multiples of 4 but not below.
+# What a depth multiplier of 0.08 makes of the channels, in even numbers.
 _MOBILE = MobileNetConfig(
-    stages=((1, 4, 1, 1), (6, 4, 2, 2), (6, 4, 3, 2), (6, 8, 4, 2), (6, 12, 3, 1), (6, 16, 3, 2),
-            (6, 32, 1, 1)),
-    stem=4, features=128, padding="SAME", epsilon=1e-3,
+    stages=((1, 2, 1, 1), (6, 2, 2, 2), (6, 4, 3, 2), (6, 6, 4, 2), (6, 8, 3, 1), (6, 14, 3, 2),
+            (6, 26, 1, 1)),
+    stem=4, features=102, padding="SAME", epsilon=1e-3,
 )  # fmt: skip
 
 
@@ -54,7 +54,12 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+DEAR = ("mobilenet", "resnet_bottleneck")  # of many layers, each to be compiled
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in DEAR)) for n in NETWORKS]
+)
 def test_outputs_and_gradients_are_the_originals(name):
     path = GOLDEN / f"{name}.safetensors"
     if not path.exists():

@@ -8,12 +8,13 @@ one tensor. Run it again only where a network is added; weights of another versi
 generator would be others.
 """
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 HERE = Path(__file__).parent
 
@@ -45,7 +46,7 @@ def networks():
         )
         yield name, transformers.ResNetModel(resnet), 33
     mobilenet = transformers.MobileNetV2Config(
-        depth_multiplier=0.1, depth_divisible_by=4, min_depth=4, finegrained_output=False,
+        depth_multiplier=0.08, depth_divisible_by=2, min_depth=2, finegrained_output=False,
         tf_padding=True,
     )  # fmt: skip
     yield "mobilenet", transformers.MobileNetV2Model(mobilenet, add_pooling_layer=False), 32
@@ -60,6 +61,9 @@ def random_statistics(model):
         if isinstance(module, (torch.nn.BatchNorm2d, torch.nn.LayerNorm)):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.uniform_(module.bias, -0.5, 0.5)
+        elif isinstance(module, torch.nn.Conv2d):
+            # Not as transformers draws them: through so many layers nothing would be left of it.
+            torch.nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, (torch.nn.Linear, torch.nn.Embedding)):
             torch.nn.init.normal_(module.weight, std=0.3)
             if getattr(module, "bias", None) is not None:
@@ -93,14 +97,19 @@ def main():
         probed, tensor = next(
             (n, p) for n, p in model.named_parameters() if p.ndim >= 2 and p.grad is not None
         )
-        tensors = {f"weights.{n}": t.numpy() for n, t in model.state_dict().items()}
-        tensors = {n: t for n, t in tensors.items() if t.dtype == np.float32}
+        # As it would be published: in memory transformers calls some layers otherwise.
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            published = load_file(Path(folder, "model.safetensors"))
+        assert probed in published, probed
+        tensors = {f"weights.{n}": t for n, t in published.items() if t.dtype == np.float32}
         tensors |= extra | {
             "output": out.detach().numpy(),
             f"gradient.{probed}": tensor.grad.numpy(),
         }
         path = HERE / f"{name}.safetensors"
         save_file({n: np.ascontiguousarray(t) for n, t in tensors.items()}, path)
+        path.chmod(0o644)
         print(name, path.stat().st_size, probed, sorted(model.state_dict())[:6])
 
 
