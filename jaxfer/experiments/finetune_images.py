@@ -222,7 +222,7 @@ def run(config: Config) -> dict[str, Any]:
     def explain(folder: Path, params: PyTree, state: PyTree, logits: np.ndarray) -> None:
         draw_saliency(config, model, images, folder / "saliency.png", params, state, logits)
 
-    return compare(config, Task(images, model, prepare, save, True, explain))
+    return compare(config, Task(images, model, prepare, save, explain))
 
 
 if __name__ == "__main__":

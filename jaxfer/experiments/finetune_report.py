@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ class Judged(NamedTuple):
       trained, parameters: how many numbers train, and how many there are.
       seconds: of the training, all runs together.
       peak_bytes: of memory in training; ``None`` where it cannot be seen.
+      elsewhere: ``[runs]``, accuracy on each other domain, by its name.
 
     >>> Judged([[[0.0, 1.0]]], [1.0], [10], 5, 50, 1.0, None).trained
     5
@@ -33,6 +35,7 @@ class Judged(NamedTuple):
     parameters: int
     seconds: float
     peak_bytes: int | None
+    elsewhere: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 def report(
@@ -66,6 +69,7 @@ def report(
         )
         mean, ci95 = evaluation.seed_interval(right)
         memory = None if each.peak_bytes is None else each.peak_bytes / 2**20
+        mebibytes = None if memory is None else f"{memory:.0f}"
         results[name] = {
             "test_accuracy": {"mean": mean, "ci95": ci95, "runs": right.tolist()},
             "macro_f1": f1.tolist(),
@@ -77,14 +81,26 @@ def report(
             "seconds": each.seconds,
             "peak_mib": memory,
         }
+        across = []
+        if each.elsewhere:
+            means = np.mean([*each.elsewhere.values()], axis=0)
+            mean_elsewhere, spread = evaluation.seed_interval(means)
+            results[name]["elsewhere"] = {
+                "mean": mean_elsewhere, "ci95": spread,
+                **{place: accuracies.tolist() for place, accuracies in each.elsewhere.items()},
+            }  # fmt: skip
+            across = [
+                format_estimate(mean_elsewhere, spread if len(means) > 1 else None, percent=True)
+            ]
         shown = format_estimate(mean, ci95 if len(right) > 1 else None, percent=True)
         rows.append(
-            [name, shown, f"{100 * f1.mean():.2f}", f"{100 * ece.mean():.1f}", f"{each.trained:,}",
-             f"{each.seconds:.0f}", None if memory is None else f"{memory:.0f}"]
+            [name, shown, *across, f"{100 * f1.mean():.2f}", f"{100 * ece.mean():.1f}",
+             f"{each.trained:,}", f"{each.seconds:.0f}", mebibytes]
         )  # fmt: skip
         matrices[name] = sum(np.asarray(evaluation.confusion_matrix(x, truth)) for x in of_runs)
-    header = ["method", "test accuracy (%)", "macro F1 (%)", "ECE (%)", "trained parameters",
-              "seconds", "peak MiB"]  # fmt: skip
+    across = ["other domains (%)"] if any(each.elsewhere for each in found.values()) else []
+    header = ["method", "test accuracy (%)", *across, "macro F1 (%)", "ECE (%)",
+              "trained parameters", "seconds", "peak MiB"]  # fmt: skip
     print(f"\n{table(header, rows)}\n")
     confusion_picture(matrices, folder / "confusion.png", class_names=classes, title=title)
     if "scratch" in results and len(results) > 1:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -46,18 +47,19 @@ class Task(NamedTuple):
       save: ``save(folder, params, state)``: writes a model that predicts by itself.
       explain: ``explain(folder, params, state, logits)``: draws what single predictions turned on,
         from the logits ``[n, classes]`` of the test.
-      convolutional: whether the network has convolutions; then on a CPU the runs go in turn.
+      elsewhere: examples of other domains with the same classes, by the domain's name; what was
+        trained is judged on them too, and nothing is picked by them.
 
-    >>> Task(None, None, lambda x, key: x, None).convolutional
-    False
+    >>> Task(None, None, lambda x, key: x, None).explain is None
+    True
     """
 
     domain: Domain
     model: Model
     prepare: Prepare
     save: Callable[[Path, PyTree, PyTree], None] | None
-    convolutional: bool = False
     explain: Callable[[Path, PyTree, PyTree, np.ndarray], None] | None = None
+    elsewhere: Mapping[str, LabelledBatch] = MappingProxyType({})
 
 
 class Parts(NamedTuple):
@@ -65,6 +67,7 @@ class Parts(NamedTuple):
 
     Attributes:
       train, validation, test: examples with labels.
+      elsewhere: tests of other domains.
       weights: ``[classes]``, of the loss.
       frozen: parameters that do not train.
     """
@@ -72,11 +75,16 @@ class Parts(NamedTuple):
     train: LabelledBatch
     validation: LabelledBatch
     test: LabelledBatch
+    elsewhere: dict[str, LabelledBatch]
     weights: jax.Array
     frozen: PyTree
 
 
-def split(config: FineTuningOptions, domain: Domain) -> Parts:
+def split(
+    config: FineTuningOptions,
+    domain: Domain,
+    elsewhere: Mapping[str, LabelledBatch] = MappingProxyType({}),
+) -> Parts:
     """Holds examples out for validation; the order is drawn by the seed."""
     x, y = domain.train
     if y is None or domain.test.y is None:
@@ -94,7 +102,9 @@ def split(config: FineTuningOptions, domain: Domain) -> Parts:
         empty = domain.classes[int(np.argmin(counts))]
         raise UserError(f"No example of the class {empty!r} is left to train on; give more.")
     weights = class_weights(counts) if config.balance else jnp.ones(len(counts))
-    parts = Parts(train, part(order[:count]), LabelledBatch(*domain.test), weights, None)
+    parts = Parts(
+        train, part(order[:count]), LabelledBatch(*domain.test), dict(elsewhere), weights, None
+    )
     return jax.tree.map(jnp.asarray, parts)
 
 
@@ -191,6 +201,7 @@ def embed(task: Task, parts: Parts) -> Parts:
         train=embedded(parts.train),
         validation=embedded(parts.validation),
         test=embedded(parts.test),
+        elsewhere={name: embedded(part) for name, part in parts.elsewhere.items()},
     )
 
 
@@ -248,14 +259,22 @@ def train(
         )
     best = fitted.train_state.best
 
-    def test(run: tuple[dict[str, jax.Array], PyTree], data: Parts) -> jax.Array:
-        return predict(*run, data.frozen, data.test.x).logits
+    def test(
+        run: tuple[dict[str, jax.Array], PyTree], data: Parts
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        def logits(x: PyTree) -> jax.Array:
+            return predict(*run, data.frozen, x).logits
+
+        return logits(data.test.x), {
+            place: accuracy(logits(part.x), part.y) for place, part in data.elsewhere.items()
+        }
 
     judge_test = compile_evaluation(test, devices=devices, runs_in_turn=in_turn)
-    logits = np.asarray(judge_test((best.params, best.state), on_devices))
+    logits, elsewhere = jax.tree.map(np.asarray, judge_test((best.params, best.state), on_devices))
     judged = Judged(
         logits, np.asarray(best.score), np.asarray(best.step), count_parameters(one),
         count_parameters((one, tuning.frozen)), fitted.seconds, peak.bytes,
+        elsewhere,
     )  # fmt: skip
 
     def save(folder: Path) -> None:
@@ -296,7 +315,7 @@ def compare(
         deterministic=config.deterministic,
     )  # fmt: skip
     print(task.domain.origin)
-    parts = split(config, task.domain)
+    parts = split(config, task.domain, task.elsewhere)
     shapes, _ = jax.eval_shape(from_nnx(task.model.build).init, jax.random.key(0))
     print(parameter_table(shapes), flush=True)
     path = config.out or Path("runs/finetune")

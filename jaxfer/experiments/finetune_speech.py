@@ -160,7 +160,7 @@ def make_task(config: Config, speaker: str, domains: dict[str, Domain], out: Pat
         test=type(train.test)(*both),
         origin=f"{train.origin} Judged by: {test.origin}",
     )
-    return Task(domain, make_model(config, len(domain.classes), out), prepare, None, True)
+    return Task(domain, make_model(config, len(domain.classes), out), prepare, None)
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A BERT, DistilBERT or MiniLM is loaded from safetensors and fine-tuned in several ways (--methods),
 one after the other, each with all its seeds, beside the same network from scratch and a linear
-probe. The step that is reported is picked on a part of the training set.
+probe. The step that is reported is picked on a part of the training set. What was
+trained on reviews of one kind of product is judged on the others too.
 
     python -m jaxfer.experiments.finetune_text
     python -m jaxfer.experiments.finetune_text --preset reviews --data-dir DIR --model MINILM
@@ -112,10 +113,10 @@ class Encoder(NamedTuple):
     origin: str
 
 
-def read_texts(config: Config) -> Domain:
-    """The texts, as they were written."""
+def read_texts(config: Config) -> tuple[Domain, dict[str, Domain]]:
+    """The texts, as they were written, and those about other things."""
     if config.data != "auto":
-        return read_text_table(config.data, text=config.text_column, label=config.label_column)
+        return read_text_table(config.data, text=config.text_column, label=config.label_column), {}
     if config.task == "templates":
         domains = write_reviews()
     elif config.task == "reviews":
@@ -125,7 +126,7 @@ def read_texts(config: Config) -> Domain:
     name = config.domain or min(domains)
     if name not in domains:
         raise UserError(f"--domain is {name}; give one of {', '.join(domains)}.")
-    return domains[name]
+    return domains.pop(name), domains
 
 
 def read_encoder(config: Config, texts: Domain) -> Encoder:
@@ -284,7 +285,7 @@ def run(config: Config) -> dict[str, Any]:
     """
     methods.check_options(config)
     check_at_least(config, length=3)
-    written = read_texts(config)
+    written, others = read_texts(config)
     encoder = read_encoder(config, written)
     texts = in_tokens(written, encoder, config.length)
     model = make_model(config, encoder, len(texts.classes))
@@ -310,7 +311,10 @@ def run(config: Config) -> dict[str, Any]:
             model, written, texts, encoder, folder / "saliency.png", params, state, logits
         )  # fmt: skip
 
-    task = Task(texts, model, prepare, save, explain=explain)
+    elsewhere = {
+        name: in_tokens(domain, encoder, config.length).test for name, domain in others.items()
+    }
+    task = Task(texts, model, prepare, save, explain, elsewhere)
     return compare(config, task, extra={"layers_by_logme": json.loads(json.dumps(layers))})
 
 
