@@ -27,6 +27,8 @@ NAMES = {
     "torch_span": "PyTorch, jaxfer's algebra",
     "jaxfer_adversarial": "jaxfer",
     "torch_adversarial": "PyTorch, eager",
+    "jaxfer_finetune": "jaxfer",
+    "torch_finetune": "PyTorch, eager",
 }
 HEADER = ("step of", "by", "written as", "seconds (quartiles)", "x jaxfer", "first step s",
           "peak MiB", "in a step", "building")  # fmt: skip

@@ -89,11 +89,8 @@ def test_taps_are_what_lies_between():
     }  # fmt: skip
     vit = ViTConfig(image_size=8, patch=4, width=8, layers=2, heads=2, hidden=8)
     taps = jax.eval_shape(lambda x: ViT(vit, rngs=nnx.Rngs(0)).taps(x), jnp.zeros((1, 8, 8, 3)))
-    assert list(taps) == ["embedded", "block0", "block1", "norm"] and taps["norm"].shape == (
-        1,
-        5,
-        8,
-    )
+    assert set(taps) == {"embedded", "block0", "block1", "norm"}
+    assert taps["norm"].shape == (1, 5, 8)
     with pytest.raises(ValueError, match="images must be 8 x 8 pixels"):
         ViT(vit, rngs=nnx.Rngs(0))(jnp.zeros((1, 9, 9, 3)))
 

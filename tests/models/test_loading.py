@@ -134,7 +134,7 @@ def test_a_model_in_parts_is_read_whole(tmp_path):
     index.write_text(json.dumps({"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}))
     assert sorted(read_tensors(tmp_path)) == ["x", "y"]
     index.write_text(json.dumps({"weight_map": {"x": "a.safetensors", "z": "c.safetensors"}}))
-    with pytest.raises(UserError, match="names c.safetensors; get what is missing"):
+    with pytest.raises(UserError, match="names c.safetensors; get the missing ones"):
         read_tensors(tmp_path)
     index.write_text("{}")
     with pytest.raises(UserError, match="is no index of weights"):
