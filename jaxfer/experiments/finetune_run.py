@@ -1,6 +1,6 @@
 """Fine-tuning one network in several ways and judging them side by side."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
@@ -144,6 +144,20 @@ def make_step(
     return step
 
 
+def in_chunks(function: Callable[[PyTree], PyTree], x: PyTree) -> PyTree:
+    """A function of a batch on any number of examples, so many at a time that memory is bounded.
+
+    >>> in_chunks(lambda x: 2 * x, jnp.arange(100)).shape
+    (100,)
+    """
+    n = len(jax.tree.leaves(x)[0])
+    size = min(n, CHUNK)
+    # The last chunk is filled up with the last example: one body is compiled, not two.
+    places = jnp.minimum(jnp.arange(-(-n // size) * size), n - 1).reshape(-1, size)
+    found = jax.lax.map(lambda at: function(jax.tree.map(lambda leaf: leaf[at], x)), places)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:n], found)
+
+
 def make_predict(
     tuning: Tuning, prepare: Prepare
 ) -> Callable[[dict[str, jax.Array], PyTree, PyTree, PyTree], Classification]:
@@ -154,12 +168,10 @@ def make_predict(
     ) -> Classification:
         params = tuning._replace(frozen=frozen).whole(trained)
 
-        def one(example: PyTree) -> Classification:
-            batch = jax.tree.map(lambda leaf: leaf[None], example)
-            output, _ = tuning.network.apply(params, state, prepare(batch, None), train=False)
-            return jax.tree.map(lambda leaf: leaf[0], output)
+        def some(x: PyTree) -> Classification:
+            return tuning.network.apply(params, state, prepare(x, None), train=False)[0]
 
-        return jax.lax.map(one, x, batch_size=CHUNK)
+        return in_chunks(some, x)
 
     return predict
 
@@ -192,17 +204,23 @@ def embed(task: Task, parts: Parts) -> Parts:
     whole, state = {**params, "encoder": task.model.start}, {**state, **task.model.state}
     tuning = Tuning(network, network.init, whole, optax.identity(), lambda trained: 0.0)
     predict = make_predict(tuning, task.prepare)
+    every = (parts.train, parts.validation, parts.test, *parts.elsewhere.values())
     features = jax.jit(lambda whole, state, x: predict({}, state, whole, x).features)
-
-    def embedded(part: LabelledBatch) -> LabelledBatch:
-        return LabelledBatch(features(whole, state, part.x), part.y)
-
+    # All in one call: each size would be a program of its own.
+    found = np.asarray(features(whole, state, _joined([part.x for part in every])))
+    ends = np.cumsum([len(part.y) for part in every])[:-1]
+    new = [
+        LabelledBatch(x, part.y)
+        for x, part in zip(np.split(found, ends), every, strict=True)
+    ]  # fmt: skip
     return parts._replace(
-        train=embedded(parts.train),
-        validation=embedded(parts.validation),
-        test=embedded(parts.test),
-        elsewhere={name: embedded(part) for name, part in parts.elsewhere.items()},
-    )
+        train=new[0], validation=new[1], test=new[2],
+        elsewhere=dict(zip(parts.elsewhere, new[3:], strict=True)),
+    )  # fmt: skip
+
+
+def _joined(parts: Sequence[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
 def train(
@@ -262,11 +280,12 @@ def train(
     def test(
         run: tuple[dict[str, jax.Array], PyTree], data: Parts
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        def logits(x: PyTree) -> jax.Array:
-            return predict(*run, data.frozen, x).logits
-
-        return logits(data.test.x), {
-            place: accuracy(logits(part.x), part.y) for place, part in data.elsewhere.items()
+        every = [data.test, *data.elsewhere.values()]
+        logits = predict(*run, data.frozen, _joined([part.x for part in every])).logits
+        own, *others = jnp.split(logits, np.cumsum([len(part.y) for part in every])[:-1])
+        return own, {
+            place: accuracy(found, part.y)
+            for found, (place, part) in zip(others, data.elsewhere.items(), strict=True)
         }
 
     judge_test = compile_evaluation(test, devices=devices, runs_in_turn=in_turn)

@@ -49,7 +49,7 @@ from jaxfer.data import (
 from jaxfer.evaluation import integrated_gradients
 from jaxfer.experiments import finetune_methods as methods
 from jaxfer.experiments.command_line import check_at_least, main
-from jaxfer.experiments.finetune_run import Task, compare
+from jaxfer.experiments.finetune_run import Task, compare, in_chunks
 from jaxfer.inference import save_model
 from jaxfer.models import Bert, BertConfig, TextClassifier, find_model, from_nnx, load_encoder
 from jaxfer.report import TextSaliency, text_saliency
@@ -216,12 +216,7 @@ def rank_layers(config: Config, model: methods.Model, texts: Domain) -> Ranking:
 
     @jax.jit
     def taps(params: PyTree, x: PyTree) -> PyTree:
-        def one(example: PyTree) -> PyTree:
-            batch = jax.tree.map(lambda leaf: leaf[None], example)
-            found, _ = network.apply(params, state, batch, train=False)
-            return jax.tree.map(lambda leaf: leaf[0], found)
-
-        return jax.lax.map(one, x, batch_size=64)
+        return in_chunks(lambda some: network.apply(params, state, some, train=False)[0], x)
 
     return rank_sources(taps(params, some), texts.train.y[places])
 

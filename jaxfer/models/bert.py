@@ -4,6 +4,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from jaxfer.models.layers import Embedding, LayerNorm, Linear
@@ -111,7 +112,7 @@ class Bert(nnx.Module):
             x = x + self.segments(segments)
         return self.dropout(self.norm(x))
 
-    def encode(self, x: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    def encode(self, x: jax.Array, mask: jax.Array | np.ndarray) -> dict[str, jax.Array]:
         """What every block makes of embedded tokens, by its name: ``embedded``, ``block0``, ...
 
         Args:
@@ -203,7 +204,7 @@ class TextClassifier(nnx.Module):
         found = self.encoder.encode(self.encoder.embed(tokens), tokens.mask)
         return {name: self._pool(x, tokens.mask) for name, x in found.items()}
 
-    def classify(self, x: jax.Array, mask: jax.Array) -> Classification:
+    def classify(self, x: jax.Array, mask: jax.Array | np.ndarray) -> Classification:
         """The same from embedded tokens on.
 
         Args:
@@ -220,11 +221,11 @@ class TextClassifier(nnx.Module):
     def __call__(self, tokens: Tokens) -> Classification:
         return self.classify(self.encoder.embed(tokens), tokens.mask)
 
-    def _pool(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+    def _pool(self, x: jax.Array, mask: jax.Array | np.ndarray) -> jax.Array:
         return x[:, 0] if self.pooling == "first" else mean_of_tokens(x, mask)
 
 
-def mean_of_tokens(x: jax.Array, mask: jax.Array) -> jax.Array:
+def mean_of_tokens(x: jax.Array, mask: jax.Array | np.ndarray) -> jax.Array:
     """The mean over the tokens of each text that are no padding.
 
     Args:

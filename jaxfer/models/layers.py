@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 
@@ -109,7 +110,7 @@ class Embedding(nnx.Module):
     def __init__(self, entries: int, features: int, *, rngs: nnx.Rngs) -> None:
         self.table = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (entries, features)))
 
-    def __call__(self, index: jax.Array) -> jax.Array:
+    def __call__(self, index: jax.Array | np.ndarray) -> jax.Array:
         return self.table[...][index]
 
 
