@@ -17,7 +17,8 @@ class RateSearch(NamedTuple):
     Attributes:
       rates: ``[steps]``, each a constant factor above the one before.
       losses: ``[steps]``, of the step that began with that rate, smoothed by a moving average.
-      suggested: the rate at the steepest fall of the smoothed loss before its lowest point.
+      suggested: the rate at the steepest fall of the smoothed loss before its lowest point, the
+        first tenth of the steps left out.
 
     >>> RateSearch(np.ones(2), np.ones(2), 1e-3).suggested
     0.001
@@ -99,4 +100,6 @@ def find_rate(
         smooth[i] = average / (1 - smoothing ** (i + 1))
     end = max(2, int(np.argmin(smooth)) + 1)
     slope = np.gradient(smooth[:end], np.log(rates[:end]))
-    return RateSearch(rates, smooth, float(rates[int(np.argmin(slope))]))
+    # At first the average is of few steps, and falls and rises with each of them.
+    begin = min(steps // 10, end - 1)
+    return RateSearch(rates, smooth, float(rates[begin + int(np.argmin(slope[begin:]))]))
