@@ -91,9 +91,7 @@ def _product_of_long_windows(x: jax.Array, kernel: jax.Array, padding: Padding) 
     cutting single windows of 5 x 5; the whole, forward and backward, takes three quarters.
     """
     height, width, _, features = kernel.shape
-    (top, bottom), (left, right) = lax.padtype_to_pads(
-        x.shape[1:3], (height, width), (1, 1), padding
-    )
+    (top, bottom), (left, right) = window_margins(x, (height, width), (1, 1), padding)
     # What made x, a pooling or a normalisation, is not to be computed again for each row.
     x = jnp.pad(lax.optimization_barrier(x), ((0, 0), (top, bottom), (left, right), (0, 0)))
     n, rows, columns = x.shape[0], x.shape[1] - height + 1, x.shape[2] - width + 1

@@ -33,17 +33,19 @@ def nchw(x):
 
 
 @pytest.mark.parametrize("method", ["lax", "patches"])
-@pytest.mark.parametrize(("size", "kernel"), [(9, 3), (8, 3), (9, 7), (8, 1)])
-def test_symmetric_padding_is_pytorchs(method, size, kernel):
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride"), [(9, 3, 2), (8, 3, 2), (9, 7, 2), (8, 1, 2), (9, 5, 1)]
+)
+def test_symmetric_padding_is_pytorchs(method, size, kernel, stride):
     torch = pytest.importorskip("torch")
     conv = Conv(
-        4, 5, kernel_size=(kernel, kernel), strides=(2, 2), padding="SYMMETRIC", method=method,
-        rngs=nnx.Rngs(0),
+        4, 5, kernel_size=(kernel, kernel), strides=(stride, stride), padding="SYMMETRIC",
+        method=method, rngs=nnx.Rngs(0),
     )  # fmt: skip
     x = images(size)
     weight = torch.tensor(nchw(np.asarray(conv.kernel[...]).transpose(3, 0, 1, 2)))
     expected = torch.nn.functional.conv2d(
-        torch.tensor(nchw(x)), weight, stride=2, padding=kernel // 2
+        torch.tensor(nchw(x)), weight, stride=stride, padding=kernel // 2
     )
     np.testing.assert_allclose(nchw(np.asarray(conv(x))), expected.numpy(), atol=1e-4)
 
