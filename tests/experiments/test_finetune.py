@@ -21,7 +21,7 @@ from jaxfer.experiments import (
 from jaxfer.experiments.finetune_methods import FineTuningOptions, Model, make_tuning
 from jaxfer.experiments.image_data import digits_domain, random_view, shift_images
 from jaxfer.models import BertConfig, TextClassifier, from_nnx
-from jaxfer.typing import Tokens, UserError
+from jaxfer.typing import Classification, Tokens, UserError
 
 SMALL = BertConfig(vocabulary=9, width=8, layers=2, heads=2, hidden=8, positions=6)
 IDS = np.array([[2, 3, 4, 0], [5, 6, 0, 0]])
@@ -155,10 +155,8 @@ def test_texts_from_a_file_end_in_a_model_that_predicts(tmp_path, capsys):
     rows = [f"the {a} {b} is {c},{d}" for a in ("old", "new") for b in ("film", "book", "song")
             for c, d in (("good", "up"), ("bad", "down"), ("fine", "up"), ("poor", "down"))]  # fmt: skip
     path.write_text("text,label\n" + "\n".join(rows))
-    config, summary = smoke(
-        finetune_text, tmp_path, data=str(path), methods=("probe", "lora", "l2-sp", "adapters")
-    )
-    assert set(summary["methods"]) == {"probe", "lora", "l2-sp", "adapters"}
+    config, summary = smoke(finetune_text, tmp_path, data=str(path), methods=("probe", "lora"))
+    assert set(summary["methods"]) == {"probe", "lora"}
     for name in (
         "config.json",
         "summary.json",
@@ -176,25 +174,37 @@ def test_texts_from_a_file_end_in_a_model_that_predicts(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["supervised", "rotation", "simclr"])
-def test_pretraining_ends_in_weights_that_are_read_back(tmp_path, method):
-    config, summary = smoke(pretrain_images, tmp_path, method=method)
+def test_pretraining_ends_in_weights_that_are_read_back(tmp_path):
+    config, summary = smoke(pretrain_images, tmp_path, method="simclr")
     assert np.isfinite(summary["validation_loss"]).all()
     config, summary = smoke(
-        finetune_images,
-        tmp_path / "next",
-        model=str(config.out / "model"),
-        methods=("probe", "full"),
+        finetune_images, tmp_path / "next", model=str(config.out / "model"), methods=("full",)
     )
-    assert set(summary["methods"]) == {"probe", "full"}
+    assert set(summary["methods"]) == {"full"}
     image = np.zeros((9, 9), np.uint8)
     assert jaxfer.predict(config.out / "model", [image]).labels[0] in map(str, range(10))
 
 
+def test_rotations_are_quarter_turns_and_labels_are_of_no_account():
+    outputs, loss = pretrain_images.make_loss(pretrain_images.Config(method="rotation"), 7)
+    x = np.random.default_rng(0).integers(0, 256, (5, 6, 6, 1), dtype=np.uint8)
+    seen = []
+
+    def apply(batch):
+        seen.append(np.asarray(batch))
+        return Classification(None, 9 * jnp.eye(4)[jnp.arange(5) % 4])  # knows the answer
+
+    found, right = loss(apply, jnp.asarray(x), jnp.full(5, 99), None)
+    assert outputs == 4 and found < 1e-3 and right == 1
+    for k, image in enumerate(seen[0]):
+        expected = (np.rot90(x[k], k % 4) / 255 - 0.5) * 4
+        np.testing.assert_allclose(image, expected, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_speech_from_images_and_by_its_own_networks(tmp_path):
-    _, summary = smoke(finetune_speech, tmp_path / "a", methods=("probe", "lora"))
-    assert set(summary["methods"]) == {"probe", "lora"}
+    _, summary = smoke(finetune_speech, tmp_path / "a", methods=("probe",))
+    assert set(summary["methods"]) == {"probe"}
     _, summary = smoke(finetune_speech, tmp_path / "b", network="gru", methods=("scratch",))
     assert set(summary["methods"]) == {"scratch"}
     with pytest.raises(

@@ -36,8 +36,12 @@ def classifier(rngs, **options):
     return TextClassifier(SMALL, classes=3, rngs=rngs, **options)
 
 
-def logits_of(network, params, **options):
-    return network.apply(params, {}, TOKENS, train=False, **options)[0].logits
+def logits_of(network, params):
+    return jax.jit(lambda params: network.apply(params, {}, TOKENS, train=False)[0].logits)(params)
+
+
+def started(network, seed=0):
+    return jax.jit(network.init)(jax.random.key(seed))[0]
 
 
 def overlaid(new, old):
@@ -49,7 +53,7 @@ def overlaid(new, old):
 @pytest.fixture(scope="module")
 def plain():
     network = from_nnx(classifier)
-    params, _ = network.init(jax.random.key(0))
+    params = started(network)
     return network, params, np.asarray(logits_of(network, params))
 
 
@@ -58,7 +62,7 @@ def test_factors_begin_as_nothing_and_fold_into_the_weights(plain):
     lora = from_nnx(
         lambda rngs: add_low_rank(classifier(rngs), *QUERIES, rank=2, alpha=8.0, rngs=rngs)
     )
-    adapted = overlaid(lora.init(jax.random.key(1))[0], params)
+    adapted = overlaid(started(lora, 1), params)
     np.testing.assert_allclose(logits_of(lora, adapted), expected, atol=1e-6)
     mask = by_pattern("*/low_rank/*", "head/*")
     trained, frozen = partition(adapted, mask)
@@ -83,7 +87,7 @@ def test_no_gradient_of_a_whole_weight_is_formed():
         )
 
     network = from_nnx(build)
-    params, _ = network.init(jax.random.key(0))
+    params = started(network)
     trained, frozen = partition(params, by_pattern("*/low_rank/*"))
     x = np.ones((64, width), np.float32)
 
@@ -106,7 +110,7 @@ def test_convolutions_have_factors_too():
             nnx.Sequential(Conv(2, 6, strides=(2, 2), rngs=rngs)), "*", rank=3, alpha=6.0, rngs=rngs
         )
     )
-    params, _ = network.init(jax.random.key(0))
+    params = started(network)
     params = jax.tree.map(lambda leaf: leaf + 0.1, params)
     x = np.random.default_rng(0).normal(size=(2, 7, 7, 2)).astype(np.float32)
     plain = from_nnx(lambda rngs: nnx.Sequential(Conv(2, 6, strides=(2, 2), rngs=rngs)))
@@ -118,7 +122,7 @@ def test_convolutions_have_factors_too():
 def test_bottlenecks_begin_as_the_identity(plain):
     _, params, expected = plain
     network = from_nnx(lambda rngs: add_bottlenecks(classifier(rngs), size=4, rngs=rngs))
-    adapted = overlaid(network.init(jax.random.key(1))[0], params)
+    adapted = overlaid(started(network, 1), params)
     np.testing.assert_allclose(logits_of(network, adapted), expected, atol=1e-6)
     count = count_parameters(partition(adapted, by_pattern("*_adapter/*"))[0])
     assert count == 2 * 2 * (16 * 4 + 4 + 4 * 16 + 16)
@@ -135,7 +139,7 @@ def test_bottlenecks_begin_as_the_identity(plain):
 def test_a_prompt_is_seen_by_every_token_and_given_back_by_none(plain):
     _, params, expected = plain
     network = from_nnx(lambda rngs: classifier(rngs, prompt=3))
-    new, _ = network.init(jax.random.key(1))
+    new = started(network, 1)
     assert new["encoder"]["prompt"].shape == (3, 16)
     prompted = overlaid(new, params)
     taps = from_nnx(lambda rngs: classifier(rngs, prompt=3), call=lambda m, x: m.encoder(x)).apply(
@@ -147,7 +151,7 @@ def test_a_prompt_is_seen_by_every_token_and_given_back_by_none(plain):
 
 def test_the_frozen_part_is_still_in_training():
     network = from_nnx(classifier, frozen=("encoder",))
-    params, _ = network.init(jax.random.key(0))
+    params = started(network)
 
     def features(key, train):
         return network.apply(params, {}, TOKENS, train=train, key=jax.random.key(key))[0].features
@@ -176,7 +180,7 @@ def test_what_padding_holds_is_of_no_account(plain):
 def test_pefts_files_are_written_and_read(plain, tmp_path):
     _, params, _ = plain
     lora = from_nnx(lambda rngs: add_low_rank(classifier(rngs), *QUERIES, rank=2, rngs=rngs))
-    adapted = jax.tree.map(lambda leaf: leaf + 0.1, lora.init(jax.random.key(1))[0])
+    adapted = jax.tree.map(lambda leaf: leaf + 0.1, started(lora, 1))
     adapter = adapter_of(adapted["encoder"], alpha=8.0)
     assert adapter.rank == 2 and len(adapter.factors) == 4
     write_peft(tmp_path, adapter, base_model="mine")
