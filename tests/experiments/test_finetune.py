@@ -137,6 +137,11 @@ def test_views_keep_their_images_apart():
     draw = np.random.default_rng(0).normal(size=(1, 8, 8, 1)).astype(np.float32)
     moved = np.asarray(shift_images(jnp.asarray(draw), jax.random.key(1), pixels=2))
     assert np.isin(moved, draw).all() and not np.array_equal(moved, draw)
+
+
+@pytest.mark.slow
+def test_two_views_of_an_image_are_not_the_same():
+    draw = np.random.default_rng(0).normal(size=(1, 8, 8, 1)).astype(np.float32)
     views = (
         random_view(jnp.asarray(draw), jax.random.key(0)),
         random_view(jnp.asarray(draw), jax.random.key(1)),
