@@ -16,7 +16,7 @@ python := $(VENV)/bin/python
 install = $(python) -m pip install --quiet --disable-pip-version-check \
     $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable
 
-.PHONY: help demo test test-slow lint format bench clean
+.PHONY: help demo test test-slow lint format docs bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo 'make test-slow  the tests that take minutes'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make format     let ruff put the files in order'
+	@echo 'make docs       the site, into site/'
 	@echo 'make bench      speed and memory beside PyTorch and plain JAX'
 	@echo 'make clean      remove the environment and what the tools left behind'
 
@@ -47,11 +48,14 @@ format: $(VENV)/.ready-dev
 	$(python) -m ruff check --fix
 	$(python) -m ruff format
 
+docs: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --quiet --strict
+
 bench: $(VENV)/.ready-bench
 	$(python) benchmarks/maml.py
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .mypy_cache
 	find jaxfer tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(python):
