@@ -36,9 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for folder in [*(ROOT / "experiments").iterdir(), ROOT / "benchmarks"]:
         where = f"results/{folder.name}" if folder.parent.name == "experiments" else folder.name
         for file in sorted([*folder.glob("README.md"), *folder.glob("*.png")]):
-            files.append(
-                File.generated(config, f"{where}/{file.name}", abs_src_path=str(file))
-            )
+            files.append(File.generated(config, f"{where}/{file.name}", abs_src_path=str(file)))
     for name in ("CONTRIBUTING", "CHANGELOG"):
         page = {"CONTRIBUTING": "contributing.md", "CHANGELOG": "changes.md"}[name]
         files.append(File.generated(config, page, abs_src_path=str(ROOT / f"{name}.md")))
@@ -84,8 +82,8 @@ def _api() -> dict[str, str]:
         listed = ", ".join(f"[`{name.name}`][{name.path}]" for name in own)
         rows.append(f"## [jaxfer.{package}]({package}.md)\n\n{doc.splitlines()[0]}\n\n{listed}")
     lead = (
-        "# API\n\nEvery public name of every package. The functions of `divergences` and `losses` are "
-        "names of `jaxfer` itself, too: `from jaxfer import mmd`."
+        "# API\n\nEvery public name of every package. The functions of `divergences` and `losses` "
+        "are names of `jaxfer` itself, too: `from jaxfer import mmd`."
     )
     pages["api/index.md"] = "\n\n".join([lead, *rows])
     return pages
