@@ -84,3 +84,36 @@ def test_the_examples_of_a_page_run_one_after_the_other(page):
     for example in EXAMPLE.findall(page.read_text(encoding="utf-8")):
         exec(compile(example, str(page), "exec"), names)
     assert len(names) > 1
+
+
+LINKED = [*ROOT.glob("*.md"), *ROOT.glob("experiments/*/README.md"), ROOT / "benchmarks/README.md"]
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    inside = [link for link in links if not re.match(r"[a-z]+:", link)]
+    missing = [link for link in inside if not (page.parent / link).exists()]
+    assert not missing, f"{page.relative_to(ROOT)} links to what is not there: {missing}"
+
+
+def test_the_readmes_say_the_same_in_both_languages():
+    english, chinese = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md")
+    )
+    assert commands(english) == commands(chinese)
+
+    def code(text):
+        return [re.sub(r"#.*", "", example) for example in EXAMPLE.findall(text)]
+
+    def figures(text):
+        rows = [line for line in text.splitlines() if line.startswith("| ") and "±" in line]
+        return [re.findall(r"\d+\.\d+", row) for row in rows]
+
+    def rooms(text):
+        return re.findall(r"^\| \[`([\w/]+)`\]", text, re.M)
+
+    assert code(english) == code(chinese)
+    assert len(figures(english)) > 5
+    assert figures(english) == figures(chinese)
+    assert rooms(english) == rooms(chinese)
