@@ -49,7 +49,7 @@ format: $(VENV)/.ready-dev
 	$(python) -m ruff format
 
 docs: $(VENV)/.ready-docs
-	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --strict
 
 bench: $(VENV)/.ready-bench
 	$(python) benchmarks/maml.py
