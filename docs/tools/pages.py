@@ -54,10 +54,15 @@ def on_page_content(html_text: str, **_: Any) -> str:
 
 
 def _formula(latex: str, *, block: bool) -> str:
+    latex = latex.replace(r"\arg", r"\operatorname{arg}")
     try:
         formula = convert(latex.strip(), display="block" if block else "inline")
     except Exception as error:
         raise PluginError(f"this formula cannot be read: {latex}") from error
+    # What it does not know or misses it passes over without a word.
+    plain = re.sub(r"\\[{}]", "", latex)
+    if plain.count("{") != plain.count("}") or re.search(r">\\[a-zA-Z]", formula):
+        raise PluginError(f"this formula has an unknown command or an open brace: {latex}")
     return f'<div class="formula">{formula}</div>' if block else formula
 
 
