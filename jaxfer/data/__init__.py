@@ -14,7 +14,7 @@ from jaxfer.data.digit_domains import digit_pair, in_color, load_digit_domain
 from jaxfer.data.digits import Digits, blur, load_digits, sharp_and_blurred_digits
 from jaxfer.data.domains import Domain, join_domains, make_domain, train_test_indices
 from jaxfer.data.download import download
-from jaxfer.data.episodes import check_episode_shape, sample_episode
+from jaxfer.data.episodes import check_episode_shape, sample_episode, sample_labelled
 from jaxfer.data.folders import ImageFolder, decode_image, read_image_folder
 from jaxfer.data.formant_speech import speak_digits
 from jaxfer.data.glyphs import draw_glyphs
@@ -93,6 +93,7 @@ __all__ = [
     "read_image_folder",
     "read_table",
     "sample_episode",
+    "sample_labelled",
     "sample_sinusoid",
     "sample_sinusoid_task",
     "sharp_and_blurred_digits",

@@ -50,16 +50,7 @@ def sample_episode(
     >>> task.support.x.shape, task.query.x.shape, task.support.y.tolist()
     ((5, 28, 28, 1), (75, 28, 28, 1), [0, 1, 2, 3, 4])
     """
-    if images.ndim != 4 or images.dtype != jnp.uint8:
-        raise ValueError(
-            f"images must be uint8 [classes, examples, height, width]; got {images.dtype} "
-            f"{list(images.shape)}; pass CharacterSet.images."
-        )
-    if rotations and images.shape[2] != images.shape[3]:
-        raise ValueError(
-            f"images must be square to be rotated; got {images.shape[2]} x {images.shape[3]}; "
-            "crop them or pass rotations=False."
-        )
+    _check_images(images, rotations)
     check_episode_shape(
         way=way, shot=shot, queries=queries, classes=classes.shape[0], examples=images.shape[1]
     )
@@ -71,6 +62,45 @@ def sample_episode(
         turns = jax.random.randint(turn_key, (way, 1, 1, 1), 0, 4)
         x = _quarter_turns(x, turns)
     return Task(support=_batch(x[:, :shot]), query=_batch(x[:, shot:]))
+
+
+def sample_labelled(
+    key: Key, images: jax.Array, classes: jax.Array, *, count: int, rotations: bool
+) -> LabelledBatch:
+    """Draws images of any of the classes, with replacement: a batch of plain supervision.
+
+    With rotations a class and a turn are a class of their own, as in :func:`sample_episode`.
+
+    Args:
+      key: a JAX random key.
+      images: uint8 ``[classes, examples, height, width]``; square when ``rotations``.
+      classes: int32 ``[c]``, the indices of the classes to draw from.
+      count: how many images, at least 1.
+      rotations: whether to turn each image by 0, 90, 180 or 270 degrees.
+
+    Returns:
+      ``x`` float32 ``[count, height, width, 1]`` in [0, 1] and ``y`` int32 ``[count]`` in [0, c),
+      the place in ``classes``; in [0, 4 c) with rotations, ``4 * place + turns``.
+
+    Raises:
+      ValueError: ``count`` is below 1, or the images are not as they must be.
+
+    >>> images = jnp.zeros((30, 20, 28, 28), jnp.uint8)
+    >>> batch = sample_labelled(jax.random.key(0), images, jnp.arange(30), count=8, rotations=True)
+    >>> batch.x.shape, bool(batch.y.max() < 120)
+    ((8, 28, 28, 1), True)
+    """
+    _check_images(images, rotations)
+    if count < 1:
+        raise ValueError(f"count must be at least 1; got {count}.")
+    class_key, drawing_key, turn_key = jax.random.split(key, 3)
+    place = jax.random.randint(class_key, (count,), 0, classes.shape[0])
+    drawings = jax.random.randint(drawing_key, (count,), 0, images.shape[1])
+    x, y = images[classes[place], drawings], place
+    if rotations:
+        turns = jax.random.randint(turn_key, (count,), 0, 4)
+        x, y = _quarter_turns(x, turns[:, None, None]), 4 * place + turns
+    return LabelledBatch(_floats(x), y.astype(jnp.int32))
 
 
 def check_episode_shape(
@@ -110,6 +140,19 @@ which has 20; lower one of them.
         )
 
 
+def _check_images(images: jax.Array, rotations: bool) -> None:
+    if images.ndim != 4 or images.dtype != jnp.uint8:
+        raise ValueError(
+            f"images must be uint8 [classes, examples, height, width]; got {images.dtype} "
+            f"{list(images.shape)}; pass CharacterSet.images."
+        )
+    if rotations and images.shape[2] != images.shape[3]:
+        raise ValueError(
+            f"images must be square to be rotated; got {images.shape[2]} x {images.shape[3]}; "
+            "crop them or pass rotations=False."
+        )
+
+
 def _is_whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
@@ -130,6 +173,10 @@ def _batch(x: jax.Array) -> LabelledBatch:
     """uint8 ``[way, n, h, w]`` to floats and labels, class by class."""
     way, n, height, width = x.shape
     return LabelledBatch(
-        x=x.reshape(way * n, height, width, 1).astype(jnp.float32) / 255,
+        x=_floats(x.reshape(way * n, height, width)),
         y=jnp.repeat(jnp.arange(way, dtype=jnp.int32), n),
     )
+
+
+def _floats(x: jax.Array) -> jax.Array:
+    return x[..., None].astype(jnp.float32) / 255
