@@ -42,14 +42,8 @@ from jaxfer.data import (
 from jaxfer.evaluation import mean_interval
 from jaxfer.experiments import episodic
 from jaxfer.experiments.command_line import check_at_least, main
-from jaxfer.experiments.few_shot_methods import (
-    FewShotMethod,
-    FewShotOptions,
-    Problem,
-    check_options,
-    chosen_methods,
-    make_method,
-)
+from jaxfer.experiments.few_shot import FewShotMethod, FewShotOptions, Problem, check_options
+from jaxfer.experiments.few_shot_methods import chosen_methods, make_method
 from jaxfer.experiments.maml_omniglot import Arrays, Judged, nearest_neighbour, summarise
 from jaxfer.report import format_estimate, learning_curve, table
 from jaxfer.training.devices import Devices, configure_devices, replicate
@@ -138,7 +132,7 @@ def make_judge(
 
     def judge(judged: Judged, arrays: Arrays, index: jax.Array) -> dict[str, Metrics]:
         task = protocol.sample(arrays, index)
-        found = {}
+        found: dict[str, Metrics] = {}
         for name, answer in answers.items():
             logits, _ = answer(
                 judged.params["params"], judged.state, task.support, task.query.x, train=False
@@ -209,7 +203,10 @@ def train(setting: Setting, name: str, path: Path) -> Outcome:
     """Trains one method with all its seeds in a folder of its own, and tests it."""
     config, devices, arrays, classes = setting
     turns = 4 if config.rotations else 1
-    problem = Problem(config, name, config.test_way[0], turns * len(classes.train))
+    problem = Problem(
+        config, name, config.test_way[0], max(config.shot, *config.test_shot),
+        turns * len(classes.train),
+    )  # fmt: skip
     method = make_method(problem)
     optimiser = episodic.make_optimiser(config)
 
@@ -272,7 +269,7 @@ def train(setting: Setting, name: str, path: Path) -> Outcome:
         last = fitted.train_state
         rechecked = last.best._replace(score=fresh(last.best)["accuracy"])
         best = remember_best(last._replace(best=rechecked), fresh(last)["accuracy"]).best
-        accuracy = {}
+        accuracy: dict[tuple[str, int, int], np.ndarray] = {}
         for way in config.test_way:
             if not method.answers(way):
                 continue
@@ -288,10 +285,11 @@ def train(setting: Setting, name: str, path: Path) -> Outcome:
                 path / "metrics.jsonl", path / "learning_curve.png", title=name,
                 chance=1 / config.test_way[0],
             )  # fmt: skip
-            np.savez(
-                path / "test_accuracies.npz",
-                **{f"{r} {way}-way {shot}-shot": a for (r, way, shot), a in accuracy.items()},
-            )
+            named: dict[str, Any] = {
+                f"{row} {way}-way {shot}-shot": found
+                for (row, way, shot), found in accuracy.items()
+            }
+            np.savez(path / "test_accuracies.npz", **named)
         outcome = Outcome(accuracy, np.asarray(best.step), np.asarray(best.score), fitted.seconds)
         write_summary(
             folder,

@@ -200,7 +200,24 @@ def embed_both(
     train: bool,
     key: Key | None = None,
 ) -> tuple[jax.Array, jax.Array, PyTree]:
-    """Features of support and queries from one pass of the network, and its state."""
+    """Features of support and queries from one pass of the network.
+
+    Args:
+      embed: see :class:`Embed`; of a :class:`Classification` its features.
+      params: of the network.
+      state: of the network.
+      support_x: inputs ``[n, ...]``, any pytree.
+      query_x: inputs ``[m, ...]``.
+      train: whether the batch at hand gives the statistics, and is recorded.
+      key: randomness of the network.
+
+    Returns:
+      The features of both, ``[n, ...]`` and ``[m, ...]``, and the network's state.
+
+    >>> double = lambda params, state, x, *, train, key=None: (2 * x, state)
+    >>> embed_both(double, {}, {}, jnp.ones((2, 1)), jnp.ones((3, 1)), train=False)[1].shape
+    (3, 1)
+    """
     count = len(jax.tree.leaves(support_x)[0])
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), support_x, query_x)
     output, state = embed(params, state, both, train=train, key=key)

@@ -15,7 +15,7 @@ from jaxfer.losses.safe_norm import safe_norm
 class Head(Protocol):
     """``head(support_features, support_labels, query_features) -> logits [queries, classes]``."""
 
-    def __call__(self, support_features: Any, support_labels: Any, query_features: Any) -> Array:
+    def __call__(self, support_features: Any, support_labels: Any, query_features: Any, /) -> Array:
         """The logits."""
 
 

@@ -16,13 +16,13 @@ Downsampling = Literal["stride", "max_pool"]
 
 
 class ConvBlock(nnx.Module):
-    """Convolution 3x3, batch normalisation, ReLU, and half the resolution.
+    """Convolution 3x3, batch normalisation, ReLU, and half the resolution or all of it.
 
     Args:
       in_features: channels of the input.
       out_features: channels of the output.
-      downsampling: ``"stride"`` (the convolution steps by two) or ``"max_pool"`` (2x2 after the
-        ReLU).
+      downsampling: ``"stride"`` (the convolution steps by two), ``"max_pool"`` (2x2 after the ReLU)
+        or ``"none"``.
       momentum: of the running batch statistics; 0 keeps those of the last training batch alone.
       method: how the convolution is computed, see :func:`jaxfer.models.convolution`.
       rngs: source of the initial values.
@@ -40,7 +40,7 @@ class ConvBlock(nnx.Module):
         in_features: int,
         out_features: int,
         *,
-        downsampling: Downsampling = "stride",
+        downsampling: Downsampling | Literal["none"] = "stride",
         momentum: float = 0.9,
         method: Method = "auto",
         rngs: nnx.Rngs,
