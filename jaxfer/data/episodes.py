@@ -17,6 +17,8 @@ def sample_episode(
     shot: int,
     queries: int,
     rotations: bool,
+    groups: jax.Array | None = None,
+    within: float = 1.0,
 ) -> Task:
     """Draws one ``way``-way episode of ``shot`` support and ``queries`` query drawings a class.
 
@@ -34,6 +36,10 @@ def sample_episode(
       shot: support drawings per class, at least 1.
       queries: query drawings per class, at least 1; ``shot + queries`` at most ``examples``.
       rotations: whether to turn each character by 0, 90, 180 or 270 degrees.
+      groups: int ``[c]``, such as the alphabet of each of ``classes``: an episode is then of one
+        group, that of a class drawn at random, filled up with others where it is too small.
+        ``None`` draws from all classes alike.
+      within: with ``groups``, the share of episodes that are of one group, from 0 to 1.
 
     Returns:
       ``Task(support, query)``, each with ``x`` float32 ``[way * n, height, width, 1]`` in [0, 1]
@@ -50,13 +56,19 @@ def sample_episode(
     >>> task.support.x.shape, task.query.x.shape, task.support.y.tolist()
     ((5, 28, 28, 1), (75, 28, 28, 1), [0, 1, 2, 3, 4])
     """
-    _check_images(images, rotations)
+    check_images(images, rotations)
+    if groups is not None and (groups.shape != classes.shape or not 0 <= within <= 1):
+        raise ValueError(
+            f"groups must hold one number for each of the {classes.shape[0]} classes, and within "
+            f"be from 0 to 1; got {groups.shape} and {within}."
+        )
     check_episode_shape(
         way=way, shot=shot, queries=queries, classes=classes.shape[0], examples=images.shape[1]
     )
     class_key, drawing_key, turn_key = jax.random.split(key, 3)
-    chosen = classes[_distinct(class_key, (), classes.shape[0], way)]
-    drawings = _distinct(drawing_key, (way,), images.shape[1], shot + queries)
+    first = None if groups is None else _one_group(class_key, groups, classes.shape[0], within)
+    chosen = classes[distinct(class_key, (), classes.shape[0], way, first)]
+    drawings = distinct(drawing_key, (way,), images.shape[1], shot + queries)
     x = images[chosen[:, None], drawings]
     if rotations:
         turns = jax.random.randint(turn_key, (way, 1, 1, 1), 0, 4)
@@ -90,7 +102,7 @@ def sample_labelled(
     >>> batch.x.shape, bool(batch.y.max() < 120)
     ((8, 28, 28, 1), True)
     """
-    _check_images(images, rotations)
+    check_images(images, rotations)
     if count < 1:
         raise ValueError(f"count must be at least 1; got {count}.")
     class_key, drawing_key, turn_key = jax.random.split(key, 3)
@@ -100,7 +112,7 @@ def sample_labelled(
     if rotations:
         turns = jax.random.randint(turn_key, (count,), 0, 4)
         x, y = _quarter_turns(x, turns[:, None, None]), 4 * place + turns
-    return LabelledBatch(_floats(x), y.astype(jnp.int32))
+    return LabelledBatch(to_floats(x), y.astype(jnp.int32))
 
 
 def check_episode_shape(
@@ -140,7 +152,8 @@ which has 20; lower one of them.
         )
 
 
-def _check_images(images: jax.Array, rotations: bool) -> None:
+def check_images(images: jax.Array, rotations: bool) -> None:
+    """Checks that images are of the form that episodes are drawn from."""
     if images.ndim != 4 or images.dtype != jnp.uint8:
         raise ValueError(
             f"images must be uint8 [classes, examples, height, width]; got {images.dtype} "
@@ -157,9 +170,26 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _distinct(key: Key, batch: tuple[int, ...], n: int, k: int) -> jax.Array:
-    """Uniform k of n indices without replacement, in random order: the largest k of n uniforms."""
-    return jax.lax.top_k(jax.random.uniform(key, (*batch, n)), k)[1]
+def distinct(
+    key: Key, batch: tuple[int, ...], n: int, k: int, first: jax.Array | None = None
+) -> jax.Array:
+    """Uniform k of n indices without replacement, in random order: the largest k of n uniforms.
+
+    With ``first`` ``[n]``, those where it is True are taken before any other.
+    """
+    scores = jax.random.uniform(key, (*batch, n))
+    if first is None:
+        return jax.lax.top_k(scores, k)[1]
+    taken = jax.lax.top_k(scores + first, k)[1]
+    # Where others had to fill up, they came last.
+    return jax.random.permutation(jax.random.fold_in(key, 1), taken)
+
+
+def _one_group(key: Key, groups: jax.Array, n: int, within: float) -> jax.Array:
+    """Which classes are of the group of one of them, or all, with the probability of each."""
+    index_key, choice_key = jax.random.split(jax.random.fold_in(key, 2))
+    same = groups == groups[jax.random.randint(index_key, (), 0, n)]
+    return same | (jax.random.uniform(choice_key) >= within)
 
 
 def _quarter_turns(x: jax.Array, turns: jax.Array) -> jax.Array:
@@ -173,10 +203,11 @@ def _batch(x: jax.Array) -> LabelledBatch:
     """uint8 ``[way, n, h, w]`` to floats and labels, class by class."""
     way, n, height, width = x.shape
     return LabelledBatch(
-        x=_floats(x.reshape(way * n, height, width)),
+        x=to_floats(x.reshape(way * n, height, width)),
         y=jnp.repeat(jnp.arange(way, dtype=jnp.int32), n),
     )
 
 
-def _floats(x: jax.Array) -> jax.Array:
+def to_floats(x: jax.Array) -> jax.Array:
+    """uint8 ``[n, height, width]`` to float32 ``[n, height, width, 1]`` in [0, 1]."""
     return x[..., None].astype(jnp.float32) / 255

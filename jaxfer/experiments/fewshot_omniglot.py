@@ -216,7 +216,13 @@ def train(setting: Setting, name: str, path: Path) -> Outcome:
 
     start = init_train_state(init, optimiser, seeds=config.seeds)
     step = episodic.make_outer_step(
-        config, method.learner, optimiser, make_sampler(config, method), devices, keep_state=True
+        config,
+        method.learner,
+        optimiser,
+        make_sampler(config, method),
+        devices,
+        vmapped=False,
+        keep_state=True,
     )
 
     def evaluation(protocol: Protocol) -> Callable[[TrainState | Best], dict[str, Metrics]]:

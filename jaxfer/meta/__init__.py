@@ -1,4 +1,4 @@
-"""Learning to adapt: one inner loop, and the methods that are settings of it."""
+"""Learning to adapt: by gradients, by metric, by a black box, and online."""
 
 from jaxfer.meta.adapt import Adapted, AdaptInfo, LossFn, adapt
 from jaxfer.meta.cavia import cavia
@@ -25,6 +25,7 @@ from jaxfer.meta.matching import Similarity, matching, nearest_neighbour
 from jaxfer.meta.meta_sgd import meta_sgd
 from jaxfer.meta.nearest_centroid import Distance, nearest_centroid, simple_shot
 from jaxfer.meta.neural_process import class_summaries, gaussian_loss, neural_process
+from jaxfer.meta.online import OnlineInfo, Reset, learn_online, oml, reset_columns
 from jaxfer.meta.proto_maml import proto_maml, prototype_head
 from jaxfer.meta.relation import relation, relation_loss, relation_pairs
 from jaxfer.meta.reptile import reptile
@@ -44,7 +45,9 @@ __all__ = [
     "Learner",
     "LossFn",
     "MetaGradient",
+    "OnlineInfo",
     "OutputLoss",
+    "Reset",
     "Similarity",
     "adapt",
     "anil",
@@ -61,6 +64,7 @@ __all__ = [
     "full_context",
     "gaussian_loss",
     "imaml",
+    "learn_online",
     "learned_rates",
     "learned_step_rates",
     "learner_from",
@@ -74,6 +78,7 @@ __all__ = [
     "nearest_centroid",
     "nearest_neighbour",
     "neural_process",
+    "oml",
     "pretrained",
     "proto_maml",
     "prototype_head",
@@ -82,6 +87,7 @@ __all__ = [
     "relation_loss",
     "relation_pairs",
     "reptile",
+    "reset_columns",
     "ridge",
     "simple_shot",
 ]

@@ -4,6 +4,7 @@ For domain adaptation: a table of methods with its verdict in words, their curve
 of both domains, confusion matrices.
 """
 
+from jaxfer.report.accuracy_curves import accuracy_curves
 from jaxfer.report.adaptation import AdaptationRow, adaptation_summary
 from jaxfer.report.adaptation_table import adaptation_table, adaptation_verdict
 from jaxfer.report.compare import compare_runs, comparison_picture
@@ -24,6 +25,7 @@ __all__ = [
     "Estimate",
     "MethodCurve",
     "RunRecord",
+    "accuracy_curves",
     "adaptation_curves",
     "adaptation_summary",
     "adaptation_table",
