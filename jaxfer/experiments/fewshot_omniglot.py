@@ -21,7 +21,7 @@ fewshot.png, and for each method a folder with its metrics, checkpoints and lear
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -44,13 +44,12 @@ from jaxfer.experiments import episodic
 from jaxfer.experiments.command_line import check_at_least, main
 from jaxfer.experiments.few_shot import FewShotMethod, FewShotOptions, Problem, check_options
 from jaxfer.experiments.few_shot_methods import chosen_methods, make_method
+from jaxfer.experiments.few_shot_training import Trained, Validate, train_method
 from jaxfer.experiments.maml_omniglot import Arrays, Judged, nearest_neighbour, summarise
-from jaxfer.report import format_estimate, learning_curve, table
+from jaxfer.report import format_estimate, table
 from jaxfer.training.devices import Devices, configure_devices, replicate
-from jaxfer.training.loop import Schedule, fit
 from jaxfer.training.run_folder import hardware, open_run_folder, versions, write_summary
-from jaxfer.training.state import Best, TrainState, init_train_state, remember_best
-from jaxfer.typing import Key, Metrics, PyTree, Task, UserError
+from jaxfer.typing import Key, Metrics, Task, UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +91,7 @@ PRESETS = {
         method=("all",), steps=2000, train_way=20, validate_every=500, test_way=(20, 5),
     ),
 }  # fmt: skip
-MAY_DIFFER = ("test_episodes", "test_seed", "test_way", "test_shot", "queries", "chunk", "method")
+MAY_DIFFER = ("test_episodes", "test_seed", "chunk", "method")
 SMOKE = {
     "steps": 4, "width": 8, "train_way": 6, "train_queries": 2, "queries": 2, "test_way": (4,),
     "test_shot": (1,), "validate_every": 2, "checkpoint_every": 2, "validation_episodes": 4,
@@ -175,21 +174,6 @@ def make_sampler(config: Config, method: FewShotMethod) -> Callable[[Key, Arrays
     return episode if method.train_way else labelled
 
 
-class Outcome(NamedTuple):
-    """What came of one method.
-
-    Attributes:
-      accuracy: by row, way and shot ``[runs, episodes]``.
-      step, score: ``[runs]``, which parameters validation chose, and what they scored.
-      seconds: how long it trained.
-    """
-
-    accuracy: dict[tuple[str, int, int], np.ndarray]
-    step: np.ndarray
-    score: np.ndarray
-    seconds: float
-
-
 class Setting(NamedTuple):
     """What all methods of a run have in common."""
 
@@ -199,33 +183,19 @@ class Setting(NamedTuple):
     classes: ClassSplit
 
 
-def train(setting: Setting, name: str, path: Path) -> Outcome:
-    """Trains one method with all its seeds in a folder of its own, and tests it."""
+Accuracies: TypeAlias = dict[tuple[str, int, int], np.ndarray]
+
+
+def train_and_test(setting: Setting, name: str, path: Path) -> tuple[Trained, Accuracies]:
+    """Trains one method; its accuracies by row, way and shot, each ``[runs, episodes]``."""
     config, devices, arrays, classes = setting
     turns = 4 if config.rotations else 1
-    problem = Problem(
-        config, name, config.test_way[0], max(config.shot, *config.test_shot),
-        turns * len(classes.train),
-    )  # fmt: skip
-    method = make_method(problem)
-    optimiser = episodic.make_optimiser(config)
-
-    def init(key: Key) -> tuple[PyTree, PyTree]:
-        params, state = method.init(key)
-        return method.learner.init(params), state
-
-    start = init_train_state(init, optimiser, seeds=config.seeds)
-    step = episodic.make_outer_step(
-        config,
-        method.learner,
-        optimiser,
-        make_sampler(config, method),
-        devices,
-        vmapped=False,
-        keep_state=True,
+    most_shots = max(config.shot, *config.test_shot)
+    method = make_method(
+        Problem(config, name, config.test_way[0], most_shots, turns * len(classes.train))
     )
 
-    def evaluation(protocol: Protocol) -> Callable[[TrainState | Best], dict[str, Metrics]]:
+    def evaluation(protocol: Protocol) -> Callable[[Any], dict[str, Metrics]]:
         judge = make_judge(method.answers(protocol.way), protocol)
         evaluate = episodic.compile_episodes(judge, protocol.episodes, devices, chunk=config.chunk)
         return lambda run: evaluate(Judged(run.params, run.state), arrays)
@@ -234,94 +204,44 @@ def train(setting: Setting, name: str, path: Path) -> Outcome:
         "validation", config.validation_episodes, config.test_way[0], config.test_shot[0],
         config.queries, config.test_seed + 1, config.rotations,
     )  # fmt: skip
+    fresh = validation._replace(episodes=4 * validation.episodes, seed=config.test_seed + 2)
     judged_by = next(iter(method.answers(validation.way)))
 
-    def validator(protocol: Protocol) -> Callable[[TrainState | Best], dict[str, jax.Array]]:
+    def validator(protocol: Protocol) -> Validate:
         evaluate = evaluation(protocol)
+        return lambda run: {
+            metric: jnp.mean(value, -1) for metric, value in evaluate(run)[judged_by].items()
+        }
 
-        def validate(run: TrainState | Best) -> dict[str, jax.Array]:
-            return {
-                metric: jnp.mean(value, -1) for metric, value in evaluate(run)[judged_by].items()
-            }
+    trained = train_method(
+        config, name, method, make_sampler(config, method), devices=devices, arrays=arrays,
+        path=path, may_differ=MAY_DIFFER, chance=1 / config.test_way[0],
+        validators=(validator(validation), validator(fresh)),
+    )  # fmt: skip
+    accuracy: Accuracies = {}
+    for protocol in test_protocols(config):
+        if method.answers(protocol.way):
+            found = jax.device_get(evaluation(protocol)(trained.judged))
+            shape = protocol.way, protocol.shot
+            accuracy |= {(row, *shape): metrics["accuracy"] for row, metrics in found.items()}
+    if jax.process_index() == 0:
+        named: dict[str, Any] = {
+            f"{row} {way}-way {shot}-shot": found for (row, way, shot), found in accuracy.items()
+        }
+        np.savez(path / "test_accuracies.npz", **named)
+    return trained, accuracy
 
-        return validate
 
-    steady = config.outer_schedule == "constant"
-    with open_run_folder(
-        path, {**vars(config), "method": name}, resume=(path / "config.json").exists(),
-        may_differ=(*MAY_DIFFER, *(["steps"] if steady else [])),
-    ) as folder:  # fmt: skip
-        fitted = fit(
-            step,
-            start,
-            arrays,
-            folder=folder,
-            schedule=Schedule(
-                steps=config.steps,
-                steps_per_dispatch=min(25, config.validate_every, config.checkpoint_every),
-                validate_every=config.validate_every,
-                checkpoint_every=config.checkpoint_every,
-            ),
-            seeds=config.seeds,
-            tasks_per_step=config.tasks,
-            devices=devices,
-            validate=validator(validation),
+def test_protocols(config: Config) -> list[Protocol]:
+    """One for each shape of the test's episodes."""
+    return [
+        Protocol(
+            "test", config.test_episodes, way, shot, config.queries, config.test_seed,
+            config.rotations,
         )
-        # As in maml_omniglot: fresh episodes decide between the best of many noisy validations and
-        # the last parameters.
-        fresh = validator(
-            validation._replace(episodes=4 * validation.episodes, seed=config.test_seed + 2)
-        )
-        last = fitted.train_state
-        rechecked = last.best._replace(score=fresh(last.best)["accuracy"])
-        best = remember_best(last._replace(best=rechecked), fresh(last)["accuracy"]).best
-        accuracy: dict[tuple[str, int, int], np.ndarray] = {}
-        for way in config.test_way:
-            if not method.answers(way):
-                continue
-            for shot in config.test_shot:
-                protocol = Protocol(
-                    "test", config.test_episodes, way, shot, config.queries, config.test_seed,
-                    config.rotations,
-                )  # fmt: skip
-                found = jax.device_get(evaluation(protocol)(best))
-                accuracy |= {(row, way, shot): found[row]["accuracy"] for row in found}
-        if jax.process_index() == 0:
-            learning_curve(
-                path / "metrics.jsonl", path / "learning_curve.png", title=name,
-                chance=1 / config.test_way[0],
-            )  # fmt: skip
-            named: dict[str, Any] = {
-                f"{row} {way}-way {shot}-shot": found
-                for (row, way, shot), found in accuracy.items()
-            }
-            np.savez(path / "test_accuracies.npz", **named)
-        outcome = Outcome(accuracy, np.asarray(best.step), np.asarray(best.score), fitted.seconds)
-        write_summary(
-            folder,
-            {"test": summary_of(config, outcome), "config": config, "versions": versions(),
-             "hardware": hardware(devices), "seconds": fitted.seconds},
-        )  # fmt: skip
-    return outcome
-
-
-def summary_of(config: Config, outcome: Outcome) -> dict[str, Any]:
-    """What of a method's results is written down."""
-    return {
-        "protocol": {
-            "episodes": config.test_episodes,
-            "queries": config.queries,
-            "statistics": "running",
-        },
-        "results": [
-            {"method": row, "way": way, "shot": shot, **summarise(accuracy)}
-            for (row, way, shot), accuracy in outcome.accuracy.items()
-        ],
-        "runs": [
-            {"seed": seed, "step": step, "validation": score}
-            for seed, step, score in zip(config.seeds, outcome.step, outcome.score, strict=True)
-        ],
-    }
+        for way in config.test_way
+        for shot in config.test_shot
+    ]  # fmt: skip
 
 
 def load(config: Config) -> tuple[CharacterSet, ClassSplit]:
@@ -353,26 +273,21 @@ def load(config: Config) -> tuple[CharacterSet, ClassSplit]:
     return characters, classes
 
 
-def compare_pixels(setting: Setting) -> dict[tuple[str, int, int], np.ndarray]:
+def compare_pixels(setting: Setting) -> Accuracies:
     """The baseline that learns nothing: the class of the support image with the nearest pixels."""
     config, devices, arrays, _ = setting
     found = {}
-    for way in config.test_way:
-        for shot in config.test_shot:
-            protocol = Protocol(
-                "test", config.test_episodes, way, shot, config.queries, config.test_seed,
-                config.rotations,
-            )  # fmt: skip
+    for protocol in test_protocols(config):
 
-            def judge(
-                judged: Any, arrays: Arrays, index: jax.Array, protocol: Protocol = protocol
-            ) -> jax.Array:
-                task = protocol.sample(arrays, index)
-                return jnp.mean(nearest_neighbour(task) == task.query.y) + 0 * judged
+        def judge(
+            judged: Any, arrays: Arrays, index: jax.Array, protocol: Protocol = protocol
+        ) -> jax.Array:
+            task = protocol.sample(arrays, index)
+            return jnp.mean(nearest_neighbour(task) == task.query.y) + 0 * judged
 
-            evaluate = episodic.compile_episodes(judge, protocol.episodes, devices, chunk=16)
-            accuracy = jax.device_get(evaluate(jnp.zeros(1), arrays))
-            found["nearest pixels", way, shot] = accuracy
+        evaluate = episodic.compile_episodes(judge, protocol.episodes, devices, chunk=16)
+        accuracy = jax.device_get(evaluate(jnp.zeros(1), arrays))
+        found["nearest pixels", protocol.way, protocol.shot] = accuracy
     return found
 
 
@@ -406,11 +321,11 @@ def run(config: Config) -> dict[str, Any]:
     may_differ = (*MAY_DIFFER, *(["steps"] if config.outer_schedule == "constant" else []))
     with open_run_folder(path, config, resume=config.resume, may_differ=may_differ) as folder:
         accuracy = compare_pixels(setting)
-        outcomes = {}
+        trained = {}
         for name in names:
             print(f"{name}:", flush=True)
-            outcomes[name] = train(setting, name, path / name)
-            accuracy |= outcomes[name].accuracy
+            trained[name], found = train_and_test(setting, name, path / name)
+            accuracy |= found
         print(results_table(config, accuracy, characters.source), flush=True)
         summary = {
             "test": {
@@ -420,10 +335,10 @@ def run(config: Config) -> dict[str, Any]:
                     "statistics": "running",
                 },
                 "results": [
-                    {"method": row, "way": way, "shot": shot, **summarise(found)}
-                    for (row, way, shot), found in accuracy.items()
+                    {"method": row, "way": way, "shot": shot, **summarise(one)}
+                    for (row, way, shot), one in accuracy.items()
                 ],
-                "methods": {name: summary_of(config, found) for name, found in outcomes.items()},
+                "runs": {name: one.runs(config) for name, one in trained.items()},
             },
             "data": {
                 "source": characters.source,
@@ -435,7 +350,7 @@ def run(config: Config) -> dict[str, Any]:
             "config": config,
             "versions": versions(),
             "hardware": hardware(devices),
-            "seconds": sum(found.seconds for found in outcomes.values()),
+            "seconds": sum(one.seconds for one in trained.values()),
         }
         write_summary(folder, summary)
         print(f"In {path}: summary.json, and a folder for each method.")
