@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from jaxfer.data import CharacterSet, alphabet_split, draw_glyphs, random_class_split
+from jaxfer.data import (
+    CharacterSet,
+    alphabet_split,
+    background_split,
+    draw_glyphs,
+    random_class_split,
+)
 from jaxfer.typing import UserError
 
 
