@@ -31,8 +31,8 @@ class OnlineRow(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.examples} online steps, and the gradient through them, of a network of {self.features}, {self.hidden} and "
-            f"{self.classes} units"
+            f"{self.examples} online steps, and the gradient through them, of a network of "
+            f"{self.features}, {self.hidden} and {self.classes} units"
         )
 
 

@@ -40,7 +40,11 @@ class Trained(NamedTuple):
     def runs(self, config: FewShotOptions) -> list[dict[str, Any]]:
         """What a summary says of each run."""
         return [
-            {"seed": seed, "step": int(step), "validation": float(score)}
+            {
+                "seed": seed,
+                "step": int(step),
+                "validation": None if np.isnan(score) else float(score),
+            }
             for seed, step, score in zip(config.seeds, self.step, self.score, strict=True)
         ]
 
@@ -106,6 +110,7 @@ def train_method(
             seeds=config.seeds,
             tasks_per_step=config.tasks,
             devices=devices,
+            runs_in_turn=True,
             validate=validators[0] if validators else None,
         )
         last = fitted.train_state

@@ -254,13 +254,12 @@ def load(config: Config) -> tuple[CharacterSet, ClassSplit]:
     else:
         classes = alphabet_split(characters, seed=config.split_seed)
     examples = characters.images.shape[1]
-    for way in config.test_way:
-        for shot in config.test_shot:
-            for part in (classes.validation, classes.test):
-                check_episode_shape(
-                    way=way, shot=shot, queries=config.queries, classes=len(part),
-                    examples=examples,
-                )  # fmt: skip
+    asked = [(way, shot, classes.test) for way in config.test_way for shot in config.test_shot]
+    asked.append((config.test_way[0], config.test_shot[0], classes.validation))
+    for way, shot, part in asked:
+        check_episode_shape(
+            way=way, shot=shot, queries=config.queries, classes=len(part), examples=examples
+        )
     if config.train_way > len(classes.train):
         raise UserError(
             f"--train-way is {config.train_way}, but there are only {len(classes.train)} classes "

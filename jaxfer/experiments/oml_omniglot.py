@@ -377,6 +377,7 @@ def train(setting: Setting, name: Method, path: Path) -> tuple[Judged, np.ndarra
             seeds=config.seeds,
             tasks_per_step=config.tasks,
             devices=devices,
+            runs_in_turn=True,
             validate=validate,
         )
         if jax.process_index() == 0:

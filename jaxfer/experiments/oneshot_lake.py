@@ -369,12 +369,12 @@ def run(config: Config) -> dict[str, Any]:
     print(test.origin)
     _, groups = np.unique(np.array(characters.alphabets)[chosen.train], return_inverse=True)
     arrays = Arrays(
-        *map(jnp.asarray, (characters.images, chosen.train, groups.astype(np.int32))),
-        *(
-            tuple(map(jnp.asarray, (runs.training, runs.test, runs.answers)))
-            for runs in (validation, test)
-        ),
-    )  # type: ignore[arg-type]
+        jnp.asarray(characters.images),
+        jnp.asarray(chosen.train),
+        jnp.asarray(groups.astype(np.int32)),
+        validation=as_arrays(validation),
+        test=as_arrays(test),
+    )
     turns = 4 if config.rotations else 1
     setting = Setting(
         config, devices, replicate(arrays, devices), turns * len(chosen.train),
@@ -417,6 +417,11 @@ def run(config: Config) -> dict[str, Any]:
         write_summary(folder, summary)
         print(f"In {path}: summary.json, and a folder for each method.")
     return summary
+
+
+def as_arrays(runs: LakeRuns) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What is shown, what is asked, and the answers."""
+    return jnp.asarray(runs.training), jnp.asarray(runs.test), jnp.asarray(runs.answers)
 
 
 def compare_pixels(runs: LakeRuns) -> np.ndarray:

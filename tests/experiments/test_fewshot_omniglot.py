@@ -45,11 +45,11 @@ def test_one_table_over_methods(finished):
     rows = ["nearest pixels", "prototypical", "simple-shot", "linear-probe", "fine-tuning"]
     lines = finished.out.splitlines()
     [head] = [i for i, line in enumerate(lines) if line.startswith("accuracy %, glyphs")]
-    assert lines[head].split("  ")[-2:] == ["4-way 1-shot", "5-way 1-shot"]
+    assert lines[head].endswith("5-way 1-shot") and "  4-way 1-shot" in lines[head]
     assert [line.rsplit("  ")[0] for line in lines[head + 2 : head + 7]] == rows
     summary = json.loads((finished.folder / "summary.json").read_text())
     found = summary["test"]["results"]
-    assert [each["method"] for each in found[::2]] == rows
+    assert list(dict.fromkeys(each["method"] for each in found)) == rows and len(found) == 10
     assert {each["way"] for each in found} == {4, 5}
     each = np.load(finished.folder / "prototypical" / "test_accuracies.npz")
     accuracy = each["prototypical 4-way 1-shot"]
@@ -65,7 +65,6 @@ def test_each_method_has_its_folder_and_a_resumed_run_trains_nothing_again(finis
         assert checkpoint_steps(folder / "checkpoints") == [2, 4]
         assert (folder / "learning_curve.png").stat().st_size > 1000
     before = finished.summary["test"]["results"]
-    config = parse(Config, [], presets={})
     config = dataclasses.replace(
         TINY, method=("prototypical",), runs=2, out=finished.folder, resume=True
     )
@@ -94,7 +93,7 @@ def test_a_step_of_every_method_lowers_its_loss_and_its_answers_have_the_shape(n
     first = gradient(began)
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(first.grads))
     assert np.isfinite(largest) and largest > 0
-    moved = jax.tree.map(lambda p, g: p - 1e-3 / largest * g, began, first.grads)
+    moved = jax.tree.map(lambda p, g: p - 1e-2 / largest * g, began, first.grads)
     assert gradient(moved).metrics["loss"] < first.metrics["loss"]
     assert jax.tree.structure(first.state) == jax.tree.structure(state)
     support = task.support._replace(x=task.support.x[:4], y=jnp.arange(4))
@@ -121,8 +120,8 @@ def test_presets_and_commands_are_configurations():
     [
         (["--method", "protonet"], "There is no method 'protonet'; the methods are: prototypical"),
         (["--train-way", "80"], "--train-way is 80, but there are only 68 classes to train on"),
-        (["--test-way", "30"], "--way is 30, but there are only"),
-        (["--test-shot", "18"], "--shot 18 and --queries 15 need 33 drawings"),
+        (["--test-way", "30"], "--way is 30, but there are only 26"),
+        (["--test-shot", "19"], "--shot 19 and --queries 2 need 21 drawings"),
         (["--train-queries", "0"], "--train-queries is 0; give at least 1"),
         (["--image-size", "12"], "--image-size is 12; give at least 16"),
         (["--inner-rate", "nan"], "--inner-rate is nan"),
@@ -130,9 +129,8 @@ def test_presets_and_commands_are_configurations():
 )
 def test_what_is_refused(flags, said, tmp_path):
     # Before anything is compiled or written.
-    given = ["--train-way", "10"] if "--train-way" not in flags else []
     error = fail(
-        fewshot_omniglot, "--data", "glyphs", "--out", tmp_path / "out", *given, *flags,
+        fewshot_omniglot, "--data", "glyphs", "--smoke", "--out", tmp_path / "out", *flags,
         smoke=SMOKE,
     )  # fmt: skip
     assert error.startswith(f"error: {said}"), error
