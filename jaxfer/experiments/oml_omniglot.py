@@ -34,6 +34,7 @@ from jaxfer.data import (
     ClassSplit,
     background_split,
     load_omniglot,
+    random_class_split,
     sample_labelled,
     sample_trajectory,
 )
@@ -62,7 +63,9 @@ class Config(episodic.EpisodeOptions):
 
     data: Annotated[str, tyro.conf.arg(metavar="auto|omniglot|tfds|glyphs|FOLDER")] = "auto"
     """Omniglot from the official zips (downloaded where there is a network), from a prepared TFDS,
-    from a folder that holds either, or built-in generated glyphs. auto takes the first it finds."""
+    from a folder that holds either, a folder of your own with one subfolder for each class (then
+    split at random), or built-in generated glyphs. auto takes the first of these that is no folder
+    of your own."""
 
     method: tuple[Method, ...] = ("oml", "pretraining", "scratch")
     """What to compare. oml: meta-learned for online learning; pretraining: trained on all
@@ -444,9 +447,12 @@ def run(config: Config) -> dict[str, Any]:
     data_dir = None if config.data_dir is None else str(config.data_dir)
     characters = load_omniglot(config.data, data_dir, image_size=config.image_size)
     print(characters.origin)
-    classes = background_split(
-        characters, validation_classes=config.validation_classes, seed=config.split_seed
-    )
+    if characters.background.all():  # a folder of the user's own
+        classes = random_class_split(len(characters.images), seed=config.split_seed)
+    else:
+        classes = background_split(
+            characters, validation_classes=config.validation_classes, seed=config.split_seed
+        )
     check_passes(config, characters.images.shape[1], classes)
     networks = make_networks(config, max(len(part) for part in classes))
     arrays = replicate(Arrays(jnp.asarray(characters.images), classes), devices)

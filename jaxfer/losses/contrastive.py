@@ -8,7 +8,7 @@ from jax.scipy.special import logsumexp
 
 from jaxfer.divergences.options import check_number
 from jaxfer.divergences.samples import one_sample
-from jaxfer.losses.safe_norm import safe_norm
+from jaxfer.losses.safe_norm import safe_norm, unit_rows
 
 Mining = Literal["hard", "all"]
 
@@ -173,8 +173,7 @@ def supervised_contrastive(
     """
     check_number("temperature", temperature, above=0)
     features, labels, weights = _gathered(features, labels, weights, axis_name)
-    norm = safe_norm(features, axis=1)[:, None]
-    unit = jnp.where(norm > 0, features / jnp.where(norm > 0, norm, 1), 0)
+    unit = unit_rows(features)
     similarity = jnp.matmul(unit, unit.T, precision="highest") / temperature
     others = _pairs(weights) > 0
     count = jnp.sum(weights > 0).astype(weights.dtype)

@@ -9,7 +9,6 @@ from jax import Array
 from jaxfer.divergences.labels import soft_labels
 from jaxfer.divergences.options import check_count
 from jaxfer.divergences.samples import floating, is_concrete
-from jaxfer.losses.safe_norm import safe_norm
 
 
 class Head(Protocol):
@@ -97,12 +96,6 @@ def class_means(features: Array, labels: Array) -> Array:
 def without_absent(logits: Array, labels: Array) -> Array:
     """Logits ``[m, classes]``, where a class without support can never be the answer."""
     return jnp.where(labels.sum(0) > 0, logits, -jnp.inf)
-
-
-def unit_rows(x: Array) -> Array:
-    """Rows scaled to length 1, ``[..., features]``; a row of 0 stays 0, its gradient too."""
-    norm = safe_norm(x, axis=-1)[..., None]
-    return jnp.where(norm > 0, x / jnp.where(norm > 0, norm, 1), 0)
 
 
 def squared_distances(x: Array, y: Array) -> Array:

@@ -8,7 +8,8 @@ from jax.nn import log_softmax
 from jax.scipy.special import logsumexp
 
 from jaxfer.divergences.options import check_number
-from jaxfer.meta.heads import episode_features, squared_distances, unit_rows
+from jaxfer.losses.safe_norm import unit_rows
+from jaxfer.meta.heads import episode_features, squared_distances
 
 Similarity = Literal["cosine", "l2"]
 

@@ -6,11 +6,11 @@ from jax import Array
 
 from jaxfer.divergences.options import check_number
 from jaxfer.divergences.samples import floating
+from jaxfer.losses.safe_norm import unit_rows
 from jaxfer.meta.heads import (
     class_means,
     episode_features,
     squared_distances,
-    unit_rows,
     without_absent,
 )
 

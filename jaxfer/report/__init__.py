@@ -15,6 +15,7 @@ from jaxfer.report.features import feature_scatter
 from jaxfer.report.functions import adaptation_curves
 from jaxfer.report.method_bars import method_bars
 from jaxfer.report.method_curves import MethodCurve, method_curves
+from jaxfer.report.method_dots import method_dots
 from jaxfer.report.null import null_distribution
 from jaxfer.report.run import Estimate, RunRecord, read_metrics, read_run, series
 from jaxfer.report.table import format_estimate, table
@@ -39,6 +40,7 @@ __all__ = [
     "learning_curve",
     "method_bars",
     "method_curves",
+    "method_dots",
     "null_distribution",
     "read_metrics",
     "read_run",

@@ -55,6 +55,7 @@ def test_one_table_over_methods(finished):
     accuracy = each["prototypical 4-way 1-shot"]
     assert accuracy.shape == (2, 4)
     assert found[2]["accuracy"] == pytest.approx(accuracy.mean(), abs=1e-6)
+    assert (finished.folder / "fewshot.png").stat().st_size > 1000
     assert summary["test"]["runs"].keys() == {"prototypical", "supervised"}
 
 
