@@ -14,6 +14,9 @@ from jaxfer.experiments.episodic import EpisodeOptions
 from jaxfer.models import Conv4, Network, from_nnx
 from jaxfer.typing import Key, LabelledBatch, Metrics, PyTree, UserError
 
+MOST_WAY = 20
+"""Classes in a training episode where a step's memory or time grows with their square."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FewShotOptions(EpisodeOptions):

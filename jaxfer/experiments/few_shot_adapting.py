@@ -10,6 +10,7 @@ from flax import nnx
 
 from jaxfer import meta
 from jaxfer.experiments.few_shot import (
+    MOST_WAY,
     FewShotMethod,
     Problem,
     classification_loss_of,
@@ -58,7 +59,7 @@ def proto_maml(problem: Problem) -> FewShotMethod:
 
         return answer
 
-    way = min(config.train_way, max(20, problem.test_way))
+    way = min(config.train_way, max(MOST_WAY, problem.test_way))
     return on_episodes(problem, together(embedding=network), answer, way)
 
 
@@ -110,7 +111,8 @@ def supervised(problem: Problem) -> FewShotMethod:
     network, features = embedding(config), features_of(config)
     linear = from_nnx(lambda rngs: nnx.Linear(features, problem.classes, rngs=rngs))
     embed = one_of("embedding", network)
-    logits = with_linear(embed)
+    # The same network, its convolutions so that they stay fast with weights of each task's own.
+    logits = with_linear(one_of("embedding", embedding(config, per_task=True)))
 
     def init(key: Key) -> tuple[PyTree, PyTree]:
         params, state = together(embedding=network, head=linear)(key)

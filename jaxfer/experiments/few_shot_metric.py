@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxfer import meta
 from jaxfer.experiments.few_shot import (
+    MOST_WAY,
     FewShotMethod,
     Problem,
     embedding,
@@ -21,8 +22,6 @@ from jaxfer.experiments.few_shot import (
 )
 from jaxfer.models import RelationEncoder, RelationModule, from_nnx
 from jaxfer.typing import Key, LabelledBatch, Metrics, PyTree
-
-_MOST_WAY = 20  # where the memory of a step grows with the square of the classes, or its time
 
 
 def metric(problem: Problem, head: Callable[..., jax.Array], **options: Any) -> FewShotMethod:
@@ -58,7 +57,7 @@ def full_context(
         return meta.answer_by_features(one_of("embedding", network), head_from)
 
     # The LSTM reads a support example after the other: a long episode is a long program.
-    way = min(config.train_way, max(_MOST_WAY, problem.test_way))
+    way = min(config.train_way, max(MOST_WAY, problem.test_way))
     return on_episodes(problem, together(**parts), answer, way)
 
 
@@ -111,7 +110,7 @@ def relation(problem: Problem) -> FewShotMethod:
         return answer
 
     # Each query is judged beside each class: 20 of them are as many pairs as a step can take.
-    way = min(config.train_way, max(_MOST_WAY, problem.test_way))
+    way = min(config.train_way, max(MOST_WAY, problem.test_way))
     init = together(encoder=encoder, module=module)
     return on_episodes(problem, init, answer, way, meta.relation_loss)
 
