@@ -5,6 +5,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -167,7 +168,6 @@ def _files(place: Path) -> dict[str, dict[str, Callable[[], bytes]]]:
         for path in sorted(place.rglob("run*/**/*")):
             if path.is_file() and (match := _FILE.fullmatch(path.relative_to(place).as_posix())):
                 found.setdefault(match[1], {})[match[2]] = path.read_bytes
-        # The folder of a single run may itself be named.
         return found
     if not zipfile.is_zipfile(place):
         raise UserError(
@@ -178,8 +178,8 @@ def _files(place: Path) -> dict[str, dict[str, Callable[[], bytes]]]:
         with zipfile.ZipFile(place) as archive:
             for name in archive.namelist():
                 if not name.startswith("__MACOSX") and (match := _FILE.fullmatch(name)):
-                    content = archive.read(name)
-                    found.setdefault(match[1], {})[match[2]] = lambda content=content: content  # type: ignore[misc]
+                    read = partial(bytes, archive.read(name))
+                    found.setdefault(match[1], {})[match[2]] = read
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(f"{place}: is truncated or damaged ({error}); fetch it again.") from error
     return found

@@ -47,7 +47,7 @@ def test_shapes_of_the_other_networks():
     assert shape(module, (5, 7, 7, 8)) == (5,)
     published = lambda r: StridedEncoder(rngs=r)  # noqa: E731
     assert shape(published, (2, 84, 84, 1)) == (2, 9 * 256)
-    with pytest.raises(ValueError, match="image_size must leave something for layer 5 of 6"):
+    with pytest.raises(ValueError, match="image_size must leave something for layer 6 of 6"):
         StridedEncoder(width=4, image_size=28, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="size must be at least 4"):
         RelationModule(features=8, size=3, rngs=nnx.Rngs(0))
