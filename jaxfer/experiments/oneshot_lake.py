@@ -347,6 +347,10 @@ def run(config: Config) -> dict[str, Any]:
     """
     check_options(config)
     check_at_least(config, split_seed=0, held_out=0, warp=0, elastic=0, within=0, test_runs=1)
+    if config.warp > 4:
+        raise UserError(f"--warp is {config.warp}; give at most 4, which shears by 40 degrees.")
+    if config.elastic >= 1:
+        raise UserError(f"--elastic is {config.elastic}; give a share below 1, such as 0.015.")
     if config.within > 1:
         raise UserError(f"--within is {config.within}; give a share from 0 to 1.")
     names = chosen_methods(config)

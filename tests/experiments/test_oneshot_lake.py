@@ -145,6 +145,7 @@ def test_the_published_alphabets_are_in_omniglot(data_dir):
         (["--held-out", "6"], "--held-out is 6, and there are 6 background alphabets"),
         (["--test-on", "held-out"], "--test-on held-out needs alphabets held out"),
         (["--within", "1.5"], "--within is 1.5; give a share from 0 to 1"),
+        (["--warp", "5"], "--warp is 5.0; give at most 4"),
         (["--train-way", "61"], "--train-way is 61, but there are only 60 characters"),
         (["--method", "all-of-them"], "There is no method 'all-of-them'"),
     ],
