@@ -197,7 +197,10 @@ class Session:
 
     def _steps(self, steps: int) -> float:
         began = time.perf_counter()
-        for _ in range(steps):
-            self.state, loss = self.peer.step(self.state)
+        if self.peer.many:
+            self.state, loss = self.peer.many(self.state, steps)
+        else:
+            for _ in range(steps):
+                self.state, loss = self.peer.step(self.state)
         self.peer.wait((self.state, loss))
         return (time.perf_counter() - began) / steps

@@ -11,6 +11,15 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 
+def pytest_configure(config):
+    """Compiles in a hurry for the fast tests: small programs, of which most run once.
+
+    Before JAX is imported; a test's own flags stand in the place of these.
+    """
+    if config.option.markexpr == "not slow":
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real data that JAXFER_DATA_DIR names; without it the test is skipped."""

@@ -21,6 +21,8 @@ class Peer(NamedTuple):
       wait: blocks until what ``step`` returned is computed.
       gradient: ``state -> gradient`` of the first step, by name; for MAML told from Adam's moments.
       info: what else there is to say about it.
+      many: ``state, steps -> (state, loss)``, so many steps in one call, where training takes them
+        so; else ``step`` is called as often.
     """
 
     state: Any
@@ -28,3 +30,4 @@ class Peer(NamedTuple):
     wait: Callable[[Any], object]
     gradient: Callable[[Any], dict[str, np.ndarray]]
     info: dict[str, Any]
+    many: Callable[[Any, int], tuple[Any, Any]] | None = None

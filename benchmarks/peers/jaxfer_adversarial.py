@@ -48,12 +48,15 @@ def make_method(row: Row, convolution: Convolution) -> adaptation.Method:
 
 
 def build(problem: Problem) -> dict[str, Callable[[], Peer]]:
-    """Convolutions as products of patches, or XLA's."""
-    return {way: partial(jitted, problem, way) for way in ("patches", "lax")}
+    """Convolutions as products of patches; on an accelerator also XLA's."""
+    ways: tuple[Convolution, ...] = ("patches", "lax")
+    if jax.default_backend() == "cpu":  # where XLA's lose their speed in a loop
+        ways = ways[:1]
+    return {way: partial(jitted, problem, way) for way in ways}
 
 
 def jitted(problem: Problem, convolution: Convolution) -> Peer:
-    """One step a call."""
+    """Steps in a loop within one call, as the experiment takes them."""
     row = problem.row
     method = make_method(row, convolution)
     optimiser = optax.adam(RATE, b1=FIRST_MOMENT_DECAY)
@@ -71,25 +74,39 @@ def jitted(problem: Problem, convolution: Convolution) -> Peer:
         ):
             weights[name] = np.asarray(jax.random.normal(key, (size, row.random)))
 
-    @partial(jax.jit, donate_argnums=0)
-    def step(carry: Any) -> tuple[Any, jax.Array]:
-        params, state, opt_state, number = carry
-        key = jax.random.fold_in(jax.random.key(1), number)
+    def step(number: jax.Array, carry: Any) -> Any:
+        params, state, opt_state, _ = carry
         updated = adaptation.update(
-            method, optimiser, params, state, opt_state, batch, step=number, key=key
-        )
-        carry = (updated.params, updated.state, updated.opt_state, number + 1)
-        return carry, updated.metrics["loss"]
+            method, optimiser, params, state, opt_state, batch,
+            step=number, key=jax.random.fold_in(jax.random.key(1), number),
+        )  # fmt: skip
+        return updated.params, updated.state, updated.opt_state, updated.metrics["loss"]
 
-    begin = (params, state, adaptation.init_optimiser(method, optimiser, params), jnp.array(0))
+    # Training dispatches many steps at once too; their memory is asked for once.
+    @partial(jax.jit, donate_argnums=0)
+    def many(carry: Any, steps: int) -> tuple[Any, jax.Array]:
+        number, carry = carry[0], carry[1:]
+        carry = jax.lax.fori_loop(number, number + steps, step, carry)
+        return (number + steps, *carry), carry[-1]
+
+    begin = (
+        jnp.array(0), params, state, adaptation.init_optimiser(method, optimiser, params),
+        jnp.array(0.0),
+    )  # fmt: skip
+    shared = {"weights": weights}
     return Peer(
-        begin, step, jax.block_until_ready, first_gradient, {"shared": {"weights": weights}}
+        begin,
+        lambda carry: many(carry, 1),
+        jax.block_until_ready,
+        first_gradient,
+        {"shared": shared},
+        many,
     )
 
 
 def first_gradient(carry: Any) -> dict[str, np.ndarray]:
     """Of the first step, from Adam's moment."""
-    (opt_state,) = carry[2]
+    (opt_state,) = carry[3]
     moment = by_name(opt_state[0].mu)
     return {name: value / (1 - FIRST_MOMENT_DECAY) for name, value in moment.items()}
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from jaxfer.data.blended import blend_domain, load_photographs
+from jaxfer.data.corruptions import corrupt_domain
 from jaxfer.data.digits import load_digits
 from jaxfer.data.domains import Domain, make_domain, train_test_indices
 from jaxfer.data.mnist import CLASSES, load_mnist
@@ -13,7 +14,14 @@ from jaxfer.data.usps import Fit, load_usps
 from jaxfer.typing import LabelledBatch
 
 DigitDomain = Literal["digits", "blended", "mnist", "usps", "mnistm"]
-DigitPair = Literal["digits-blended", "mnist-usps", "usps-mnist", "mnist-mnistm"]
+DigitPair = Literal[
+    "digits-blended",
+    "mnist-usps",
+    "usps-mnist",
+    "mnist-mnistm",
+    "digits-corrupted",
+    "mnist-corrupted",
+]
 
 _TEST_SHARE = 0.2
 _SHRINK = 4  # crops of 8 x 8 pixels from photographs of 160 x 107
@@ -67,29 +75,35 @@ def digit_pair(
     *,
     photographs: str | Path | None = None,
     usps_fit: Fit = "stretch",
+    corruption: str = "noise",
+    severity: int = 5,
     seed: int = 0,
 ) -> tuple[Domain, Domain]:
     """Loads source and target of a shift between digits, both of one shape.
 
-    Where one of them is in colour, the other's grey stands in all three channels. In
-    ``"digits-blended"`` and ``"mnist-mnistm"`` the target shows the same digits as the source, as
-    in the literature; the test digits of both are never trained on.
+    Where one of them is in colour, the other's grey stands in all three channels. Where the target
+    is blended or corrupted it shows the same digits as the source, as in the literature; the test
+    digits of both are never trained on.
 
     Args:
-      pair: ``"digits-blended"`` (nothing to download), ``"mnist-usps"``, ``"usps-mnist"`` or
-        ``"mnist-mnistm"``.
-      data_dir, photographs, usps_fit, seed: see `load_digit_domain`.
+      pair: ``"digits-blended"`` (nothing to download), ``"mnist-usps"``, ``"usps-mnist"``,
+        ``"mnist-mnistm"``, ``"digits-corrupted"`` (nothing to download) or ``"mnist-corrupted"``.
+      data_dir, photographs, usps_fit, seed: see `load_digit_domain`; the seed is also that of the
+        noise of a corruption.
+      corruption, severity: of a corrupted target, see `corrupt_domain`.
 
     Returns:
       Source and target.
 
     Raises:
       UserError: the data are not there.
-      ValueError: another pair.
+      ValueError: another pair, corruption or severity.
 
     >>> source, target = digit_pair("digits-blended")
     >>> source.train.x.shape, target.train.x.shape
     ((1438, 8, 8, 3), (1438, 8, 8, 3))
+    >>> digit_pair("digits-corrupted", corruption="contrast", severity=2)[1].name
+    'digits-contrast2'
     """
     if pair not in get_args(DigitPair):
         raise ValueError(f"pair must be one of {', '.join(get_args(DigitPair))}; got {pair!r}.")
@@ -97,6 +111,8 @@ def digit_pair(
     source = load_digit_domain(names[0], data_dir, usps_fit=usps_fit, seed=seed)
     if names[1] in ("blended", "mnistm"):
         return in_color(source), _blended(source, photographs, seed)
+    if names[1] == "corrupted":
+        return source, corrupt_domain(source, corruption, severity=severity, seed=seed)
     return source, load_digit_domain(names[1], data_dir, usps_fit=usps_fit, seed=seed)
 
 

@@ -59,7 +59,7 @@ class AdaptationOptions(TrainingOptions):
 
     validator: Annotated[str, tyro.conf.arg(metavar="NAME")] = "information_maximization"
     """What picks the step that is reported, without target labels: source_accuracy, entropy,
-    information_maximization, neighbourhood_density or mmd."""
+    information_maximization, neighbourhood_density, mmd, importance_weighted or deep_embedded."""
 
     validate_every: Annotated[int, tyro.conf.arg(metavar="N")] = 100
     """Steps between validations."""
@@ -90,6 +90,7 @@ class Recipe(NamedTuple):
       hidden: units of the layers of an adversary.
       axis_name: the mapped axis over which batches are spread.
       weak, strong: ``augment(key, x) -> x`` of a batch, for methods that compare versions of it.
+      unknown_head: a head with one class more, the unknown, for OSBP; ``None`` for a linear one.
       trained: whether ``method.init`` is given the source-only network as its ``start``. Otherwise
         ADDA, SHOT and TENT train theirs in the first half of the steps.
 
@@ -106,6 +107,7 @@ class Recipe(NamedTuple):
     axis_name: str | None = None
     weak: Augment = adaptation.weak_augmentation
     strong: Augment = adaptation.strong_augmentation
+    unknown_head: FeatureMap | None = None
     trained: bool = False
 
     @property
@@ -237,7 +239,9 @@ METHODS: Mapping[str, Callable[[Recipe], Method]] = {
         axis_name=recipe.axis_name,
     ),
     "osbp": lambda recipe: adaptation.osbp(
-        recipe.classifier._replace(head=linear_feature_map(recipe.features, recipe.classes + 1)),
+        recipe.classifier._replace(
+            head=recipe.unknown_head or linear_feature_map(recipe.features, recipe.classes + 1)
+        ),
         strength=recipe.constant(),
     ),
 }

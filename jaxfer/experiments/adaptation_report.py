@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfer import evaluation
+from jaxfer.data.label_subsets import UNKNOWN_CLASS
+from jaxfer.experiments.adaptation_scores import OPEN_SET, with_classes
 from jaxfer.report import (
     AdaptationRow,
     MethodCurve,
@@ -36,8 +38,8 @@ class Seen(NamedTuple):
       steps: ``[t]``, when it was validated.
       metrics: ``[t, runs]`` by name; ``target_accuracy`` among them where labels are known, and the
         score of every validator.
-      outputs: of the picked networks, ``[runs, n, ...]``: ``source`` and ``target`` of the examples
-        held out, and ``test`` where its labels are known.
+      outputs: of the picked networks, or source-only's where none was picked, ``[runs, n, ...]``:
+        ``source`` and ``target`` of the examples held out, and ``test`` where its labels are known.
     """
 
     steps: np.ndarray
@@ -53,10 +55,14 @@ def pick(seen: Seen, validator: str) -> evaluation.Choice:
     )
 
 
-def picked_accuracy(seen: Seen, validator: str, source_only: np.ndarray) -> np.ndarray:
+def picked_accuracy(
+    seen: Seen, validator: str, source_only: np.ndarray, *, metric: str = "target_accuracy"
+) -> np.ndarray:
     """The target accuracy ``[runs]`` at the pick; source-only's where there is none."""
-    accuracy = seen.metrics["target_accuracy"].T
-    return np.asarray(evaluation.chosen(pick(seen, validator), accuracy, source_only))
+    places = _places(pick(seen, validator))
+    accuracy = seen.metrics[metric][places, np.arange(len(places))]
+    # In NumPy's precision: where source-only was kept, the change against it is exactly none.
+    return np.where(places < 0, source_only, accuracy)
 
 
 def distances(outputs: Mapping[str, Classification]) -> np.ndarray:
@@ -119,6 +125,53 @@ def validators_table(seen: Mapping[str, Seen], validators: tuple[str, ...]) -> s
     return table(("picked by", *(each.replace("_", " ") for each in validators)), rows)
 
 
+def open_set_accuracies(
+    seen: Mapping[str, Seen], validator: str
+) -> dict[str, dict[str, np.ndarray]]:
+    """For each method its accuracies at the pick, ``[runs]`` by name; nothing of closed sets.
+
+    Beside the accuracy over all examples, the unknown ones counted as one class, those in which
+    every class counts alike: see `adaptation_scores.open_set_scores`.
+    """
+    source_only = seen[SOURCE_ONLY].metrics
+    if not set(OPEN_SET) <= source_only.keys():
+        return {}
+    found = {}
+    for name, method in seen.items():
+        bound = name in (SOURCE_ONLY, ON_TARGET)  # where nothing is picked
+        found[name] = {
+            metric: method.metrics[metric][-1]
+            if bound
+            else picked_accuracy(method, validator, source_only[metric][-1], metric=metric)
+            for metric in ("target_accuracy", *OPEN_SET)
+        }
+    return found
+
+
+def open_set_table(
+    accuracies: Mapping[str, Mapping[str, np.ndarray]],
+    seen: Mapping[str, Seen],
+    test_labels: np.ndarray,
+    classes: tuple[str, ...],
+) -> str:
+    """The accuracies of an open set, and in words who can say unknown at all."""
+    header = ("open set", "all (%)", "OS (%)", "OS* (%)", "unknown (%)")
+    rows = [(name, *map(_percent, found.values())) for name, found in accuracies.items()]
+    unknown = float(np.mean(np.asarray(test_labels) == len(classes) - 1))
+    closed = [name for name in seen if seen[name].outputs["test"].logits.shape[-1] < len(classes)]
+    return (
+        f"{table(header, rows)}\n\n"
+        "OS is the mean over the classes, the unknown being one of them; OS* is that over the "
+        f"known ones.\nWithout an output for the unknown, which is {100 * unknown:.1f} % of the "
+        f"test: {', '.join(closed)}. They can never say it."
+    )
+
+
+def confusion(logits: Any, labels: np.ndarray, classes: int) -> Any:
+    """Counts ``[classes, classes]``; a method need not know all of the classes."""
+    return evaluation.confusion_matrix(with_classes(jnp.asarray(logits), classes), labels)
+
+
 def scores_table(seen: Mapping[str, Seen], validators: tuple[str, ...]) -> str:
     """Of a target without labels: the scores of the last step, and no accuracy."""
     rows = [
@@ -150,7 +203,7 @@ def draw(
             method.steps,
             method.metrics["target_accuracy"].T,
             method.metrics[validator].T,
-            np.asarray(pick(method, validator).candidate),
+            _places(pick(method, validator)),
         )
         for name, method in seen.items()
         if name not in (SOURCE_ONLY, ON_TARGET)
@@ -169,13 +222,14 @@ def draw(
         before, after, path / "features.png", source_labels=source_labels,  # type: ignore[arg-type]
         target_labels=test_labels, class_names=classes, names=(SOURCE_ONLY, best), title=title,
     )  # fmt: skip
+    logits = {name: seen[name].outputs["test"].logits[0] for name in (SOURCE_ONLY, best)}
+    # OSBP has a class for the unknown where the data have none, too.
+    said = max(each.shape[-1] for each in logits.values())
+    names = classes if said <= len(classes) else (*classes, UNKNOWN_CLASS)
     confusion_picture(
-        {
-            name: evaluation.confusion_matrix(seen[name].outputs["test"].logits[0], test_labels)
-            for name in (SOURCE_ONLY, best)
-        },
+        {name: confusion(each, test_labels, len(names)) for name, each in logits.items()},
         path / "confusion.png",
-        class_names=classes,
+        class_names=names,
         title=title,
     )
     return ["methods.png", "learning_curves.png", "features.png", "confusion.png"]
@@ -225,12 +279,26 @@ def report(
         return {"test": summarise(rows, seen), "validator": validator}
     say(adaptation_table(rows))
     say(f"\n{validators_table(seen, validators)}")
+    open_set = open_set_accuracies(seen, validator)
+    if open_set:
+        say(f"\n{open_set_table(open_set, seen, test_labels, classes)}")
     names = draw(
         seen, rows, path, source_labels=source_labels, test_labels=test_labels, classes=classes,
         validator=validator, title=title,
     )  # fmt: skip
     say(f"In {path}: summary.json, {', '.join(names)}")
-    return {"test": summarise(rows, seen), "validator": validator}
+    summary = {"test": summarise(rows, seen), "validator": validator}
+    if open_set:
+        summary["open_set"] = {
+            name: {metric: _estimate(values) for metric, values in found.items()}
+            for name, found in open_set.items()
+        }
+    return summary
+
+
+def _places(choice: evaluation.Choice) -> np.ndarray:
+    """Which validation was picked in each run, -1 where source-only was kept."""
+    return np.where(np.asarray(choice.source_only), -1, np.asarray(choice.candidate))
 
 
 def _interval(values: np.ndarray) -> evaluation.Interval:

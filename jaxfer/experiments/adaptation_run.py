@@ -11,6 +11,7 @@ import optax
 
 from jaxfer import adaptation, evaluation
 from jaxfer.adaptation import Classifier, Method
+from jaxfer.adapters import FeatureMap
 from jaxfer.data import Domain
 from jaxfer.experiments.adaptation_methods import (
     AdaptationOptions,
@@ -19,6 +20,14 @@ from jaxfer.experiments.adaptation_methods import (
     make_optimiser,
 )
 from jaxfer.experiments.adaptation_report import ON_TARGET, SOURCE_ONLY, Seen, report
+from jaxfer.experiments.adaptation_scores import (
+    LEAST_CLASS_ENTROPY,
+    VALIDATORS,
+    collapsed,
+    keep_source_only,
+    open_set_scores,
+    validator_scores,
+)
 from jaxfer.training.devices import (
     Devices,
     Step,
@@ -40,9 +49,6 @@ from jaxfer.typing import (
     UserError,
 )
 
-VALIDATORS = (
-    "source_accuracy", "entropy", "information_maximization", "neighbourhood_density", "mmd",
-)  # fmt: skip
 Prepare: TypeAlias = Callable[[PyTree, Key | None], PyTree]
 HELD_OUT = 1000  # examples of each training set that validate, at most a fifth of it
 CHUNK = 256  # examples that are judged at once
@@ -75,8 +81,9 @@ class Outcome(NamedTuple):
       steps: ``[t]``, when it was validated.
       metrics: ``[t, runs]`` by name; ``target_accuracy`` among them where labels are known, and the
         score of every validator.
-      picked: parameters and state ``[runs, ...]`` that the validator picked.
-      last: those of the last step.
+      picked: parameters and state ``[runs, ...]`` that the validator picked; of source-only and of
+        training on the target, where nothing is to be picked, those of the last step.
+      kept: ``[runs]``, booleans, whether there was none to pick, so that source-only is kept.
       seconds: how long it trained.
       method: what was trained.
     """
@@ -84,7 +91,7 @@ class Outcome(NamedTuple):
     steps: np.ndarray
     metrics: Mapping[str, np.ndarray]
     picked: tuple[PyTree, PyTree]
-    last: tuple[PyTree, PyTree]
+    kept: np.ndarray
     seconds: float
     method: Method
 
@@ -204,6 +211,9 @@ class Shift(NamedTuple):
       prepare: ``prepare(x, key) -> x``, from what is stored to what the network takes, with random
         changes where there is a key.
       convolutional: whether the network has convolutions; then on a CPU the runs go in turn.
+      unknown_head: where the target has classes that the source lacks, a head with one class more
+        than the classifier's; the last of the domains' ``classes`` is then the unknown.
+      least_class_entropy: of the guard, see `jaxfer.evaluation.reject_collapsed`.
     """
 
     source: Domain
@@ -212,6 +222,13 @@ class Shift(NamedTuple):
     features: int
     prepare: Prepare
     convolutional: bool = False
+    unknown_head: FeatureMap | None = None
+    least_class_entropy: float = LEAST_CLASS_ENTROPY
+
+    @property
+    def known(self) -> int:
+        """How many classes the source has."""
+        return len(self.source.classes) - (self.unknown_head is not None)
 
 
 class Judged(NamedTuple):
@@ -236,31 +253,34 @@ def make_predict(method: Method, prepare: Prepare) -> Callable[[PyTree, PyTree, 
     return predict
 
 
-def make_judge(predict: Callable[..., Any]) -> Callable[[Judged, Arrays], Metrics]:
-    """Every validator's score, without a target label; and apart from that the accuracies."""
+def make_judge(
+    predict: Callable[..., Any],
+    *,
+    unknown: int | None = None,
+    least_class_entropy: float = LEAST_CLASS_ENTROPY,
+) -> Callable[[Judged, Arrays], Metrics]:
+    """Every validator's score, without a target label; and apart from that the accuracies.
+
+    With an ``unknown`` class, the number of the last one, also those in which classes count alike.
+    """
 
     def judge(judged: Judged, arrays: Arrays) -> Metrics:
         source, target = (
             predict(judged.params, judged.state, x)
             for x in (arrays.source_validation.x, arrays.target_validation)
         )
-        labels = arrays.source_validation.y
-        scores = {
-            "source_accuracy": evaluation.source_accuracy(source.logits, labels),
-            "entropy": evaluation.entropy_score(target.logits),
-            "information_maximization": evaluation.information_maximization_score(target.logits),
-            "neighbourhood_density": evaluation.soft_neighbourhood_density(target.logits),
-            "mmd": evaluation.mmd_score(source.features, target.features),
-        }
+        scores = validator_scores(source, target, arrays.source_validation.y)
         if judged.source_only_logits is not None:
-            # A class that a method adds for the unknown is not among those of source-only.
-            known = target.logits[:, : judged.source_only_logits.shape[-1]]
-            rejected, _ = evaluation.reject_collapsed(known, judged.source_only_logits)
-            scores["rejected"] = rejected.astype(jnp.float32)
+            rejected = collapsed(
+                target.logits, judged.source_only_logits, least_class_entropy=least_class_entropy
+            )
+            scores = {**scores, "rejected": rejected.astype(jnp.float32)}
         if arrays.target_test is not None:
             x, y = arrays.target_test
             logits = predict(judged.params, judged.state, x).logits
-            scores["target_accuracy"] = evaluation.accuracy(logits, y)
+            scores = {**scores, "target_accuracy": evaluation.accuracy(logits, y)}
+            if unknown is not None:
+                scores = {**scores, **open_set_scores(logits, y, unknown=unknown)}
         return scores
 
     return judge
@@ -277,9 +297,13 @@ def train(
     source_only_logits: jax.Array | None,
 ) -> Outcome:
     """Trains one method with all its seeds, and remembers what the validator picks."""
+    classifier = shift.classifier
+    if name == ON_TARGET and shift.unknown_head is not None:  # it is told which are unknown
+        classifier = classifier._replace(head=shift.unknown_head)
     recipe = Recipe(
-        shift.classifier, shift.features, len(shift.source.classes), config.steps, config.strength,
+        classifier, shift.features, shift.known, config.steps, config.strength,
         2 * (config.adversary,), "batch" if len(devices) > 1 else None,
+        unknown_head=shift.unknown_head,
     )  # fmt: skip
     prepare = shift.prepare
     method = make_method(SOURCE_ONLY if name == ON_TARGET else name, recipe)
@@ -294,7 +318,13 @@ def train(
     on_devices = replicate(arrays, devices)
     in_turn = shift.convolutional and devices[0].platform == "cpu"
     judge = compile_evaluation(
-        make_judge(make_predict(method, prepare)), devices=devices, runs_in_turn=in_turn
+        make_judge(
+            make_predict(method, prepare),
+            unknown=None if shift.unknown_head is None else shift.known,
+            least_class_entropy=shift.least_class_entropy,
+        ),
+        devices=devices,
+        runs_in_turn=in_turn,
     )
 
     def validate(run: TrainState) -> Metrics:
@@ -305,7 +335,7 @@ def train(
 
     with open_run_folder(
         path, {**vars(config), "method": name}, resume=(path / "config.json").exists(),
-        may_differ=("methods", "out", "validator"),
+        may_differ=("methods", "out"),
     ) as folder:  # fmt: skip
         fitted = fit(
             make_step(config, method, optimiser, prepare, devices),
@@ -326,10 +356,13 @@ def train(
             validate=validate,
             score="score",
         )
+    # Nothing is adapted in the bounds, so nothing is picked there.
+    bound = name in (SOURCE_ONLY, ON_TARGET)
     best = fitted.train_state.best
-    last = (fitted.train_state.params, fitted.train_state.state)
+    picked = fitted.train_state if bound else best
+    kept = np.zeros(len(config.seeds), bool) if bound else np.asarray(best.step) < 0
     steps, metrics = curves(path, len(config.seeds))
-    return Outcome(steps, metrics, (best.params, best.state), last, fitted.seconds, method)
+    return Outcome(steps, metrics, (picked.params, picked.state), kept, fitted.seconds, method)
 
 
 def curves(path: Path, runs: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -367,6 +400,10 @@ def compare(config: AdaptationOptions, shift: Shift) -> dict[str, Any]:
         raise UserError(
             f"There is no validator {config.validator!r}; there are: {', '.join(VALIDATORS)}."
         )
+    if shift.unknown_head is not None and config.target_labels:
+        raise UserError(
+            "--target-labels cannot be given where the target has classes that the source lacks."
+        )
     devices = configure_devices(
         config.devices or 1, divides=config.batch, multihost=config.multihost,
         deterministic=config.deterministic,
@@ -377,8 +414,13 @@ def compare(config: AdaptationOptions, shift: Shift) -> dict[str, Any]:
     )
     in_turn = shift.convolutional and devices[0].platform == "cpu"
 
-    def embed(outcome: Outcome) -> dict[str, Classification]:
-        """What the picked networks make of each domain's validation and of the test."""
+    def embed(
+        outcome: Outcome, source_only: Mapping[str, Classification] | None = None
+    ) -> dict[str, Classification]:
+        """What the picked networks make of each domain's validation and of the test.
+
+        Where none was picked, it is what the ``source_only`` networks make of them.
+        """
         predict = make_predict(outcome.method, shift.prepare)
         evaluate = compile_evaluation(
             lambda run, x: predict(run[0], run[1], x), devices=devices, runs_in_turn=in_turn
@@ -386,14 +428,20 @@ def compare(config: AdaptationOptions, shift: Shift) -> dict[str, Any]:
         inputs = {"source": arrays.source_validation.x, "target": arrays.target_validation}
         if arrays.target_test is not None:
             inputs["test"] = arrays.target_test.x
-        return {name: evaluate(outcome.picked, replicate(x, devices)) for name, x in inputs.items()}
+        outputs = {
+            name: evaluate(outcome.picked, replicate(x, devices)) for name, x in inputs.items()
+        }
+        if source_only is None or not outcome.kept.any():
+            return outputs
+        kept = jnp.asarray(outcome.kept)
+        return {name: keep_source_only(outputs[name], source_only[name], kept) for name in outputs}
 
     test_labels = None if arrays.target_test is None else np.asarray(arrays.target_test.y)
     outcomes: dict[str, Outcome] = {}
-    may_differ = ("methods", "validator")
+    may_differ = ("methods",)
     path = config.out or Path("runs/adaptation")
     with open_run_folder(path, config, resume=config.resume, may_differ=may_differ) as folder:
-        reference = None
+        reference: dict[str, Classification] | None = None
         for name in in_order(config.methods, arrays.target_test is not None):
             print(f"\n{name}", flush=True)
             on_target = name == ON_TARGET
@@ -404,14 +452,16 @@ def compare(config: AdaptationOptions, shift: Shift) -> dict[str, Any]:
                 trained_on_target(arrays, shift.target, seed=config.seed) if on_target else arrays,
                 path=path / name,
                 devices=devices,
-                source_only_logits=None if on_target else reference,
+                source_only_logits=(
+                    None if on_target or reference is None else reference["target"].logits
+                ),
             )
             if name == SOURCE_ONLY:
-                reference = embed(outcomes[name])["target"].logits
+                reference = embed(outcomes[name])
         summary = {
             **report(
                 {
-                    name: Seen(outcome.steps, outcome.metrics, embed(outcome))
+                    name: Seen(outcome.steps, outcome.metrics, embed(outcome, reference))
                     for name, outcome in outcomes.items()
                 },
                 folder.path,

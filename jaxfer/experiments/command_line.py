@@ -189,6 +189,28 @@ def check_at_least(config: Any, **least: float) -> None:
             raise UserError(f"--{name.replace('_', '-')} is {value}; give a finite number.")
 
 
+def check_shares(config: Any, *names: str) -> None:
+    """Checks shares of a configuration, such as dropout.
+
+    Args:
+      config: the settings.
+      *names: fields that must be at least 0 and less than 1.
+
+    Raises:
+      UserError: if one is not.
+
+    >>> check_shares(TrainingOptions(steps=1), "steps")
+    Traceback (most recent call last):
+        ...
+    jaxfer.typing.UserError: --steps is 1; give less than 1.
+    """
+    check_at_least(config, **dict.fromkeys(names, 0))
+    for name in names:
+        if getattr(config, name) >= 1:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} is {getattr(config, name)}; give less than 1.")
+
+
 def main(
     config_class: type[Config],
     run: Callable[[Config], object],

@@ -15,8 +15,7 @@ target labels.
 The first two need no data: sentences from templates stand in, about films and about phones, which
 the output announces. DIR holds reviews.jsonl.gz (--task reviews: one JSON object a line with
 domain, label, text) or files such as yelp_labelled.txt (--task sentences: a sentence, a tab and 0
-or 1). experiments/uda_text/README.md has what was measured. The default takes about a minute on two
-cores, reviews some minutes with a bag and half an hour with a GRU. The run folder gets config.json,
+or 1). What was measured stands in experiments/uda_text/README.md. The run folder gets config.json,
 summary.json, methods.png, features.png, confusion.png, and for each method a folder with its
 metrics.jsonl, TensorBoard events and checkpoints.
 """
@@ -35,7 +34,7 @@ from jaxfer.data import Domain, load_review_texts, load_sentences, token_pair, w
 from jaxfer.data.vocabulary import PADDING, UNKNOWN
 from jaxfer.experiments import adaptation_methods as methods
 from jaxfer.experiments.adaptation_run import Prepare, Shift, compare
-from jaxfer.experiments.command_line import check_at_least, main
+from jaxfer.experiments.command_line import check_at_least, check_shares, main
 from jaxfer.models import BagOfEmbeddings, RecurrentEncoder, from_nnx
 from jaxfer.typing import Key, PyTree, UserError
 
@@ -162,11 +161,8 @@ def run(config: Config) -> dict[str, Any]:
       UserError: a setting, a file or the run folder is not as it must be.
     """
     methods.check_options(config)
-    check_at_least(config, length=1, vocabulary=3, width=1, dropout=0, word_dropout=0)
-    for name in ("dropout", "word_dropout"):
-        if getattr(config, name) >= 1:
-            flag = f"--{name.replace('_', '-')}"
-            raise UserError(f"{flag} is {getattr(config, name)}; give less than 1.")
+    check_at_least(config, length=1, vocabulary=3, width=1)
+    check_shares(config, "dropout", "word_dropout")
     source, target, vocabulary = token_pair(
         *read_texts(config), length=config.length, size=config.vocabulary
     )

@@ -14,6 +14,9 @@ Padding = Literal["SAME", "VALID"]
 # Windows of up to 3 x 3 are cut one by one, which was measured to be a tenth faster; a LeNet whose
 # 5 x 5 are cut in two goes takes two thirds of the time on JAX 0.12.
 _SMALL_WINDOW = 9
+# A product whose columns fill whole vectors takes half the time (50 columns on JAX 0.12), which is
+# worth up to a third of added zeros.
+_VECTOR = 16
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -68,8 +71,13 @@ def convolution(
         raise ValueError(f"method must be 'auto', 'lax' or 'patches'; got {method!r}.")
     windows = image_patches(x, (kernel.shape[0], kernel.shape[1]), strides=strides, padding=padding)
     n, height, width, window = windows.shape
-    product = windows.reshape(n * height * width, window) @ kernel.reshape(window, -1)
-    return product.reshape(n, height, width, -1)
+    features = kernel.shape[-1]
+    zeros = -features % _VECTOR
+    if 3 * zeros > features:
+        zeros = 0
+    columns = jnp.pad(kernel.reshape(window, features), ((0, 0), (0, zeros)))
+    product = windows.reshape(n * height * width, window) @ columns
+    return product[:, :features].reshape(n, height, width, features)
 
 
 def image_patches(

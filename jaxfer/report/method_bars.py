@@ -15,7 +15,9 @@ from jaxfer.report.curves import percent
 from jaxfer.report.style import BLUE, GREY, INK, PALE, VERMILION, picture
 
 
-def method_bars(rows: Sequence[AdaptationRow], out_png: str | Path, *, title: str = "") -> None:
+def method_bars(
+    rows: Sequence[AdaptationRow], out_png: str | Path, *, title: str = "", noun: str = "method"
+) -> None:
     """Draws a bar from source-only to each method's pick, with its interval and its single seeds.
 
     Blue bars gain on source-only, orange ones lose; pale ones have an interval of the change that
@@ -26,6 +28,7 @@ def method_bars(rows: Sequence[AdaptationRow], out_png: str | Path, *, title: st
       rows: one for each method, at least one; drawn in their order from the top.
       out_png: the picture to write.
       title: stands above the fact that the picture shows.
+      noun: what a row is, in the singular.
 
     Raises:
       ValueError: as :func:`adaptation_table`.
@@ -53,7 +56,7 @@ def method_bars(rows: Sequence[AdaptationRow], out_png: str | Path, *, title: st
         axes.xaxis.set_major_formatter(percent)
         axes.margins(x=0.06)
         axes.set_xlabel("accuracy on the target")
-        axes.set_title(_fact(found))
+        axes.set_title(_fact(found, noun))
         figure.legend(
             handles=_legend(found), loc="outside lower center", ncols=7, columnspacing=1.4
         )
@@ -123,10 +126,10 @@ def _ends(interval: Interval) -> tuple[float, float]:
     return interval.mean - interval.ci95, interval.mean + interval.ci95
 
 
-def _fact(found: Sequence[AdaptationEstimates]) -> str:
+def _fact(found: Sequence[AdaptationEstimates], noun: str) -> str:
     better = sum(each.positive_transfer for each in found)
     worse = sum(each.negative_transfer for each in found)
-    methods = f"{len(found)} methods" if len(found) > 1 else "1 method"
+    methods = f"{len(found)} {noun}s" if len(found) > 1 else f"1 {noun}"
     if all(each.seeds == 1 for each in found):
         return f"{methods} beside source-only, one seed each: no interval"
     text = f"{better} of {methods} better than source-only beyond chance"

@@ -9,8 +9,8 @@ import pytest
 from jaxfer import adaptation
 from jaxfer.adaptation import Method, Player, entries
 from jaxfer.adaptation.toy import toy_batch, toy_classifier
-from jaxfer.adapters import DomainStates
-from jaxfer.typing import LabelledBatch
+from jaxfer.adapters import DomainStates, linear_feature_map
+from jaxfer.typing import DomainBatch, LabelledBatch
 
 from . import problems
 from .problems import equal, made, quickly, some_slow
@@ -208,3 +208,10 @@ def test_players_move_their_own_entries_alone(name):
         last = found[-1]["encoder"]
         assert equal(last["dense"], params["encoder"]["dense"])
         assert not equal(last["norm"], params["encoder"]["norm"])
+
+
+def test_a_critic_without_a_name_is_no_entry():
+    method = adaptation.play(toy_classifier(), (), parts={"critic": linear_feature_map(3, 1)})
+    params, _ = method.init(KEY)
+    assert entries("critic")(params) == {"encoder": False, "head": False, "critic": True}
+    assert isinstance(toy_batch(), DomainBatch)

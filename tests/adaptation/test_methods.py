@@ -87,10 +87,9 @@ def test_every_method_starts_from_a_trained_network(name):
     assert jax.tree.structure(state) == jax.tree.structure(others)
 
 
-LABELLED = ["source-only", "mcd", "wdgrl", "adda", "shot", "fixmatch", "mean-teacher", "pada"]
-
-
-@pytest.mark.parametrize("name", some_slow(LABELLED, {"source-only"}))
+@pytest.mark.parametrize(
+    "name", some_slow([n for n in METHODS if n not in ("tent", "adabn")], {"source-only"})
+)
 def test_target_labels_enter_as_their_cross_entropy(name, x64):
     """In that player's loss who trains the network on labels; TENT has no use for them."""
     method = made(name, trained=True)
@@ -116,7 +115,7 @@ def test_target_labels_enter_as_their_cross_entropy(name, x64):
     np.testing.assert_allclose(there - away, (2 if name == "mcd" else 1) * expected, rtol=1e-5)
 
 
-SHARDED = ["mcc", "pada", "shot", "adda", "cdan+e", "mdd"]
+SHARDED = ["pada", "shot", "adda", "cdan+e", "mcc", "mdd", "jan", "coral", "bnm", "infomax"]
 
 
 @pytest.mark.parametrize("name", some_slow(SHARDED, {"mcc"}))
@@ -149,13 +148,21 @@ def test_four_devices_equal_one(name, x64):
 
 
 @pytest.mark.slow
-def test_the_target_gains_from_adaptation():
+@pytest.mark.parametrize(
+    "names",
+    [
+        # Without DAN, which is blind to the classes and may turn either way.
+        ("source-only", "jan", "dsan", "coral"),
+        ("source-only", "dann", "cdan+e", "wdgrl", "mcd"),
+        ("source-only", "mcc", "bnm", "infomax", "shot"),
+    ],
+)
+def test_the_target_gains_from_adaptation(names):
     """Three classes in the plane, turned by 52 degrees and moved: the mean of three seeds."""
     steps = 400
     source, (z, t) = problems.blobs(), problems.blobs(turn=0.9, move=(0.8, 0.3), seed=1)
     source, z = jax.tree.map(jnp.asarray, (source, z))
     accuracy = {}
-    names = ("source-only", "coral", "dann", "mcd", "mcc", "shot")
     for name in names:
         method = METHODS[name](problems.recipe(problems.classifier(), steps=steps))
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from jaxfer.data import (
     blend,
+    corrupt_domain,
     digit_pair,
     load_digit_domain,
     load_mnist,
@@ -101,6 +102,17 @@ def test_the_default_pair_shows_the_same_digits_in_colour():
     assert (source.train.x[..., 0] == source.train.x[..., 2]).all()
     assert "china.jpg" in target.origin and "reduced 4 times" in target.origin
     assert target.checksum == load_digit_domain("blended").checksum
+
+
+def test_a_corrupted_target_shows_the_digits_of_the_source():
+    source, target = digit_pair("digits-corrupted", corruption="noise", severity=2, seed=1)
+    assert (source.name, target.name) == ("digits", "digits-noise2")
+    assert source.checksum == load_digit_domain("digits", seed=1).checksum
+    expected = corrupt_domain(source, "noise", severity=2, seed=1)
+    assert target.checksum == expected.checksum
+    assert digit_pair("digits-corrupted")[1].name == "digits-noise5"
+    with pytest.raises(ValueError, match="corruption must be one of noise, .* got 'fog'"):
+        digit_pair("digits-corrupted", corruption="fog")
 
 
 def fingerprint(images, labels):

@@ -14,6 +14,18 @@ def quickly(f):
     return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})
 
 
+def some_slow(values, fast):
+    """Parameters of a test, tuples or single ones, all but the fast ones marked as slow."""
+    return [
+        value
+        if value in fast
+        else pytest.param(
+            *(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.slow
+        )
+        for value in values
+    ]
+
+
 def two(seed=0, n=7, m=9, d=3, dtype=np.float64):
     """Two different samples ``[n, d]`` and ``[m, d]``; ``d=None`` for ``[n]`` and ``[m]``."""
     draw = np.random.default_rng(seed)

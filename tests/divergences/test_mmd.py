@@ -15,7 +15,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 
 from jaxfer import MMD_PRESETS, GaussianKernel, kernel_bandwidth, mmd
 
-from .checks import assert_mistakes_are_refused
+from .checks import assert_mistakes_are_refused, some_slow
 from .mmd_references import (
     ACROSS,
     DISTANCES,
@@ -64,7 +64,7 @@ def weighted(**options):
 # Value
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", some_slow(KERNELS, {"gaussian", "laplace_l1"}))
 def test_value_of_every_kernel_and_estimator(kernel, x64):
     source, target = two(n=11, m=9)
     a, b = weights(1, 11), weights(2, 9)
@@ -198,8 +198,11 @@ def test_repeated_points_are_integer_weights(x64):
 
 @pytest.mark.parametrize(
     ("size", "kernel", "estimator"),
-    [(size, "gaussian", "unbiased") for size in (1, 4, 7, 64)]
-    + [(4, "gaussian", "biased"), (4, "laplace_l1", "biased"), (7, "polynomial", "unbiased")],
+    some_slow(
+        [(size, "gaussian", "unbiased") for size in (1, 4, 7, 64)]
+        + [(4, "gaussian", "biased"), (4, "laplace_l1", "biased"), (7, "polynomial", "unbiased")],
+        {(4, "gaussian", "unbiased"), (7, "polynomial", "unbiased")},
+    ),
 )
 def test_block_size_is_of_no_account(size, kernel, estimator, x64):
     source, target = two(7, 10, 13)
@@ -287,8 +290,8 @@ SECOND = {
     "name",
     [
         "in blocks",
-        "mean_with_gradient",
-        "laplace_l2",
+        pytest.param("mean_with_gradient", marks=pytest.mark.slow),
+        pytest.param("laplace_l2", marks=pytest.mark.slow),
         *(pytest.param(name, marks=pytest.mark.slow) for name in SECOND),
     ],
 )
@@ -400,7 +403,7 @@ def _lower_median(pairs):
     return jnp.sort(jax.lax.stop_gradient(pairs).ravel())[(pairs.size - 1) // 2]
 
 
-@pytest.mark.parametrize("n", [6, 7])
+@pytest.mark.parametrize("n", some_slow([6, 7], {6}))
 def test_pytorch_adapt(n, x64):
     source, target = two(13, n, n)
 
@@ -420,7 +423,7 @@ def test_pytorch_adapt(n, x64):
     assert_preset("pytorch_adapt", published, source, target)
 
 
-@pytest.mark.parametrize(("n", "m"), [(6, 9), (7, 7)])
+@pytest.mark.parametrize(("n", "m"), some_slow([(6, 9), (7, 7)], {(6, 9)}))
 def test_pytorch_adapt_quadratic(n, m, x64):
     source, target = two(14, n, m)
 
@@ -481,7 +484,7 @@ def test_presets_cannot_be_changed():
 # Identities
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", some_slow(KERNELS, {"gaussian", "laplace_l2"}))
 def test_identities(kernel, x64):
     source, target = two(17)
     a, b = weights(1, 7), weights(2, 9)
@@ -573,7 +576,14 @@ def assert_precise(kernel, source, target):
 
 @pytest.mark.parametrize(
     ("kernel", "rule"),
-    [*((kernel, "mean") for kernel in KERNELS), ("gaussian", "median"), ("laplace_l2", "median")],
+    some_slow(
+        [
+            *((kernel, "mean") for kernel in KERNELS),
+            ("gaussian", "median"),
+            ("laplace_l2", "median"),
+        ],
+        {("gaussian", "mean"), ("laplace_l2", "median")},
+    ),
 )
 def test_derivatives_are_finite_where_points_coincide(kernel, rule):
     """Two derivatives, with all points equal, one point a side, a side that is one point."""
@@ -612,7 +622,10 @@ def test_derivatives_are_finite_where_points_coincide(kernel, rule):
 
 
 @pytest.mark.parametrize(
-    ("estimator", "block_size"), [("biased", 4), *((name, None) for name in ESTIMATORS)]
+    ("estimator", "block_size"),
+    some_slow(
+        [("biased", 4), *((name, None) for name in ESTIMATORS)], {("biased", 4), ("unbiased", None)}
+    ),
 )
 def test_traced_weights_of_zero_give_zero(estimator, block_size):
     source, target = two(21, 6, 8, dtype=np.float32)
@@ -706,6 +719,7 @@ def test_dtypes():
 # Memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", [False, True])
 def test_memory_stays_far_below_one_kernel_matrix(second):
     """Compiled, not run."""

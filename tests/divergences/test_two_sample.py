@@ -27,6 +27,7 @@ KEY = jax.random.key(0)
 # The test
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["unbiased", "biased"])
 def test_p_values_are_uniform_where_there_is_no_difference(estimator):
     """200 pairs of samples of unequal sizes."""

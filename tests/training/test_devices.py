@@ -145,6 +145,7 @@ def test_an_evaluation_is_mapped_over_runs(runs):
     np.testing.assert_array_equal(found["product"], 4 * given)
 
 
+@pytest.mark.slow
 def test_four_devices_and_two_processes_equal_one(start, tmp_path):
     """Ten steps; the two processes have two devices each and agree on one checkpoint."""
     flags = ("--steps", 10, "--runs", 2)
