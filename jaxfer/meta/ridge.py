@@ -49,10 +49,10 @@ def ridge(
     Source: Bertinetto et al. 2019, Meta-learning with differentiable closed-form solvers, section
     3.2; the three numbers are learned there, by their logarithm or as they are.
 
-    >>> support = jnp.array([[1.0, 0.0], [0.0, 3.0]])
-    >>> ridge(support, jnp.array([0, 1]), jnp.eye(2), classes=2).round(2)
-    Array([[0.5, 0. ],
-           [0. , 0.3]], dtype=float32)
+    >>> query = jnp.array([[1.0, 0.0], [0.0, 2.0]])
+    >>> print(ridge(jnp.eye(2), jnp.array([0, 1]), query, classes=2).round(2))
+    [[0.5 0. ]
+     [0.  1. ]]
     """
     check_number("strength", strength, above=0)
     check_number("scale", scale, above=0)

@@ -24,7 +24,8 @@ class RelationEncoder(nnx.Module):
     become 7 x 7.
 
     >>> import jax.numpy as jnp
-    >>> RelationEncoder(width=8, rngs=nnx.Rngs(0))(jnp.zeros((5, 28, 28, 1))).shape
+    >>> build = lambda: RelationEncoder(width=8, rngs=nnx.Rngs(0))
+    >>> nnx.eval_shape(lambda: build()(jnp.zeros((5, 28, 28, 1)))).shape
     (5, 7, 7, 8)
     """
 
@@ -65,8 +66,8 @@ class RelationModule(nnx.Module):
     Source: Sung et al. 2018, section 3.4.
 
     >>> import jax.numpy as jnp
-    >>> module = RelationModule(features=16, width=8, size=7, rngs=nnx.Rngs(0))
-    >>> module(jnp.zeros((5, 7, 7, 16))).shape
+    >>> build = lambda: RelationModule(features=16, width=8, size=7, rngs=nnx.Rngs(0))
+    >>> nnx.eval_shape(lambda: build()(jnp.zeros((5, 7, 7, 16)))).shape
     (5,)
     """
 

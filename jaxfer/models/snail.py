@@ -20,7 +20,8 @@ class CausalConv(nnx.Module):
       A module that maps ``[n, time, in_features]`` to ``[n, time, out_features]``; before the first
       step stands 0.
 
-    >>> CausalConv(3, 4, dilation=2, rngs=nnx.Rngs(0))(jnp.zeros((5, 7, 3))).shape
+    >>> build = lambda: CausalConv(3, 4, dilation=2, rngs=nnx.Rngs(0))
+    >>> nnx.eval_shape(lambda: build()(jnp.zeros((5, 7, 3)))).shape
     (5, 7, 4)
     """
 
@@ -56,8 +57,8 @@ class Snail(nnx.Module):
 
     Source: Mishra et al. 2018, A simple neural attentive meta-learner, section 3 and appendix A.
 
-    >>> snail = Snail(in_features=6, out_features=5, length=7, filters=8, rngs=nnx.Rngs(0))
-    >>> snail(jnp.zeros((3, 7, 6))).shape
+    >>> build = lambda: Snail(in_features=6, out_features=5, length=7, filters=8, rngs=nnx.Rngs(0))
+    >>> nnx.eval_shape(lambda: build()(jnp.zeros((3, 7, 6)))).shape
     (3, 7, 5)
     """
 

@@ -34,8 +34,8 @@ class StridedEncoder(nnx.Module):
     and its published code: 256 channels, 84 x 84 pixels.
 
     >>> import jax.numpy as jnp
-    >>> encoder = StridedEncoder(width=8, image_size=28, padding="SAME", rngs=nnx.Rngs(0))
-    >>> encoder(jnp.zeros((5, 28, 28, 1))).shape
+    >>> build = lambda: StridedEncoder(width=8, image_size=28, padding="SAME", rngs=nnx.Rngs(0))
+    >>> nnx.eval_shape(lambda: build()(jnp.zeros((5, 28, 28, 1)))).shape
     (5, 32)
     """
 

@@ -201,7 +201,7 @@ def test_labelled_images_are_of_the_class_and_turn_that_their_label_says(
 ):
     pool = jnp.array([3, 8, 11])
     batch = sample_labelled(
-        jax.random.key(0), jnp.asarray(images), pool, count=60, rotations=rotations
+        jax.random.key(0), jnp.asarray(images), pool, count=120, rotations=rotations
     )
     found = identify(batch, catalogue)
     place, turn = np.divmod(batch.y, 4) if rotations else (batch.y, 0 * batch.y)

@@ -41,7 +41,8 @@ def test_light_paper_becomes_dark(tmp_path):
         for g in (0, 255)
     )
     assert dark.images[0, 0, 0, 0] == light.images[0, 0, 0, 0] == 0
-    assert dark.images[0, 1, 5, 5] == light.images[0, 1, 5, 5] == 255
+    for images in (dark.images, light.images):  # resized, so that its corner blends a little
+        assert images[0, 1, 5, 5] > 230
 
 
 def test_an_experiments_data_flag_takes_such_a_folder(tmp_path):

@@ -98,7 +98,7 @@ def test_adapting_is_to_hold_on_to_the_support_set():
 
 def test_an_inductive_answer_depends_on_no_other_query():
     params, task = to_jax(make_params()), to_jax(make_task())
-    head = partial(meta.nearest_centroid, classes=CLASSES)
+    head = partial(meta.nearest_centroid, classes=CLASSES, distance="cosine")
     answer = meta.answer_by_features(embed, lambda params: head)
     state = {"mean": jnp.array([0.1, -0.2])}
     together, _ = answer(params, state, task.support, task.query.x, train=False)

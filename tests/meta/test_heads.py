@@ -231,7 +231,7 @@ def test_the_gradient_is_that_of_differences_and_finite_at_zero(name, x64):
 
 
 def test_what_cannot_be():
-    support, labels, query = (jnp.asarray(x, x.dtype) for x in episode())
+    support, labels, query = map(jnp.asarray, episode())
     head = partial(meta.nearest_centroid, classes=CLASSES)
     with pytest.raises(ValueError, match="class 2 has no support example"):
         head(support[:2], jnp.array([0, 1]), query)
