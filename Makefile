@@ -16,13 +16,14 @@ python := $(VENV)/bin/python
 install = $(python) -m pip install --quiet --disable-pip-version-check \
     $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable
 
-.PHONY: help demo test test-slow lint format docs bench clean
+.PHONY: help demo test test-slow test-thorough lint format docs bench clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo       train on whatever data is reachable; ends with a table and a picture'
 	@echo 'make test       the fast tests'
 	@echo 'make test-slow  the tests that take minutes'
+	@echo 'make test-thorough  further variants of tests, which neither of the two runs'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make format     let ruff put the files in order'
 	@echo 'make docs       the site, into site/'
@@ -38,6 +39,9 @@ test: $(VENV)/.ready-test
 
 test-slow: $(VENV)/.ready-test
 	$(python) -m pytest $(parallel) -m slow $(PYTEST)
+
+test-thorough: $(VENV)/.ready-test
+	$(python) -m pytest $(parallel) -m thorough $(PYTEST)
 
 lint: $(VENV)/.ready-dev
 	$(python) -m ruff check

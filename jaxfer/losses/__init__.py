@@ -2,6 +2,7 @@
 
 from jaxfer.losses.batch_spectral import batch_spectral_penalty, nuclear_norm_maximization
 from jaxfer.losses.classifier_discrepancy import classifier_discrepancy
+from jaxfer.losses.contrastive import contrastive, supervised_contrastive, triplet
 from jaxfer.losses.deep_jdot import deep_jdot
 from jaxfer.losses.domain_adversarial import domain_adversarial, entropy_conditioning
 from jaxfer.losses.entropy import entropy, information_maximization
@@ -17,6 +18,7 @@ from jaxfer.losses.wasserstein_critic import gradient_penalty, wasserstein_criti
 __all__ = [
     "batch_spectral_penalty",
     "classifier_discrepancy",
+    "contrastive",
     "deep_jdot",
     "domain_adversarial",
     "entropy",
@@ -32,6 +34,8 @@ __all__ = [
     "partial_class_weights",
     "pseudo_label_cross_entropy",
     "stepwise_feature_norm",
+    "supervised_contrastive",
+    "triplet",
     "virtual_adversarial",
     "wasserstein_critic",
 ]

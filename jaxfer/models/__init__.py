@@ -8,13 +8,17 @@ from jaxfer.models.functional import Apply, Network, from_linen, from_nnx
 from jaxfer.models.mlp import Mlp
 from jaxfer.models.norm import BatchNorm
 from jaxfer.models.pooling import max_pool_2x2
+from jaxfer.models.relation import RelationEncoder, RelationModule
+from jaxfer.models.snail import CausalConv, Snail
 from jaxfer.models.spectrogram_encoder import SpectrogramEncoder
+from jaxfer.models.strided_encoder import StridedEncoder
 from jaxfer.models.text_encoders import BagOfEmbeddings, RecurrentEncoder
 
 __all__ = [
     "Apply",
     "BagOfEmbeddings",
     "BatchNorm",
+    "CausalConv",
     "Conv",
     "Conv4",
     "ConvBlock",
@@ -25,8 +29,12 @@ __all__ = [
     "Network",
     "PatchConv",
     "RecurrentEncoder",
+    "RelationEncoder",
+    "RelationModule",
+    "Snail",
     "SparseLinear",
     "SpectrogramEncoder",
+    "StridedEncoder",
     "convolution",
     "from_linen",
     "from_nnx",

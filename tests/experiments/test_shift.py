@@ -108,6 +108,7 @@ def test_what_is_printed(digits):
     assert last.startswith(f"In {digits.folder}: ")
 
 
+@pytest.mark.slow
 def test_no_blur_is_no_shift(tmp_path):
     config = dataclasses.replace(SMALL, out=tmp_path, blur=0, permutations=39, max_points=200)
     assert do(run, config).summary["verdict"].startswith("No shift found")
@@ -150,6 +151,7 @@ def test_unreadable_images_are_an_error_unless_they_may_be_skipped(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_two_tables(tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setattr(
