@@ -35,8 +35,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, name, content=text))
     for folder in [*(ROOT / "experiments").iterdir(), ROOT / "benchmarks"]:
         where = f"results/{folder.name}" if folder.parent.name == "experiments" else folder.name
-        for file in sorted([*folder.glob("README.md"), *folder.glob("*.png")]):
+        for file in sorted(folder.glob("*.png")):
             files.append(File.generated(config, f"{where}/{file.name}", abs_src_path=str(file)))
+        for file in folder.glob("README.md"):
+            # A folder is a page here.
+            text = re.sub(r"(\]\(\.\./\w+)/?\)", r"\1/README.md)", file.read_text("utf-8"))
+            files.append(File.generated(config, f"{where}/README.md", content=text))
     for name in ("CONTRIBUTING", "CHANGELOG"):
         page = {"CONTRIBUTING": "contributing.md", "CHANGELOG": "changes.md"}[name]
         files.append(File.generated(config, page, abs_src_path=str(ROOT / f"{name}.md")))

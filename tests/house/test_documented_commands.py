@@ -21,8 +21,8 @@ EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 
 
 WITH_EXAMPLES = [
-    pytest.param(page, id=name, marks=() if name == "README.md" else pytest.mark.slow)
-    for page, name in ((page, str(page.relative_to(ROOT))) for page in PAGES)
+    pytest.param(page, id=str(page.relative_to(ROOT)), marks=pytest.mark.slow)
+    for page in PAGES
     if EXAMPLE.search(page.read_text(encoding="utf-8"))
 ]
 
