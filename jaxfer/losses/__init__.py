@@ -8,6 +8,7 @@ from jaxfer.losses.batch_spectral import (
 )
 from jaxfer.losses.class_weights import class_weights
 from jaxfer.losses.classifier_discrepancy import classifier_discrepancy
+from jaxfer.losses.contrastive import contrastive, supervised_contrastive, triplet
 from jaxfer.losses.deep_jdot import deep_jdot
 from jaxfer.losses.distillation import distillation, feature_distillation
 from jaxfer.losses.domain_adversarial import domain_adversarial, entropy_conditioning
@@ -29,6 +30,7 @@ __all__ = [
     "batch_spectral_shrinkage",
     "class_weights",
     "classifier_discrepancy",
+    "contrastive",
     "deep_jdot",
     "delta",
     "delta_channel_weights",
@@ -52,6 +54,8 @@ __all__ = [
     "project_conflicting",
     "pseudo_label_cross_entropy",
     "stepwise_feature_norm",
+    "supervised_contrastive",
+    "triplet",
     "uncertainty_weighted",
     "virtual_adversarial",
     "wasserstein_critic",

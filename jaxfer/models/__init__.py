@@ -42,6 +42,7 @@ from jaxfer.models.peft_files import (
 from jaxfer.models.pooling import max_pool_2x2, max_pool_3x3
 from jaxfer.models.published import LoadedEncoder, find_model, load_encoder
 from jaxfer.models.recurrent_speech import RecurrentSpeechEncoder
+from jaxfer.models.relation import RelationEncoder, RelationModule
 from jaxfer.models.resnet import (
     RESNET18,
     RESNET34,
@@ -52,7 +53,9 @@ from jaxfer.models.resnet import (
     ResNetConfig,
     normalize_images,
 )
+from jaxfer.models.snail import CausalConv, Snail
 from jaxfer.models.spectrogram_encoder import SpectrogramEncoder
+from jaxfer.models.strided_encoder import StridedEncoder
 from jaxfer.models.tensor_files import read_tensors, write_tensors
 from jaxfer.models.text_encoders import BagOfEmbeddings, RecurrentEncoder
 from jaxfer.models.transformer import Attention, Bottleneck, TransformerBlock
@@ -67,6 +70,7 @@ __all__ = [
     "Bert",
     "BertConfig",
     "Bottleneck",
+    "CausalConv",
     "Conv",
     "Conv4",
     "ConvBlock",
@@ -98,12 +102,16 @@ __all__ = [
     "RESNET50",
     "RecurrentEncoder",
     "RecurrentSpeechEncoder",
+    "RelationEncoder",
+    "RelationModule",
     "ResNet",
     "ResNetConfig",
     "ResidualBlock",
+    "Snail",
     "SparseLinear",
     "SpectrogramEncoder",
     "Spelling",
+    "StridedEncoder",
     "TextClassifier",
     "TransformerBlock",
     "VIT_BASE",

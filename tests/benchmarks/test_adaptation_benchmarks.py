@@ -84,7 +84,9 @@ def test_it_runs(benchmark_module, monkeypatch, tmp_path, capfd, name):
     [row] = rows.values()
     assert len(row["peers"]) == 2
     for found in row["peers"].values():
-        assert found["first_seconds"] > found["median"] > 0
+        assert min(found["first_seconds"], found["median"]) > 0
+    compiled = next(iter(row["peers"].values()))  # jaxfer; what is eager is as fast at first
+    assert compiled["first_seconds"] > compiled["median"]
     assert "the fastest other takes" in capfd.readouterr().out
 
 
@@ -92,5 +94,5 @@ def test_it_runs(benchmark_module, monkeypatch, tmp_path, capfd, name):
 @pytest.mark.parametrize("flags", [["--repeats", "0"], ["--rows", "none"], ["--threads", "9999"]])
 def test_flags_that_cannot_be(benchmark_module, name, flags, capsys):
     with pytest.raises(SystemExit):
-        benchmark_module(name).parse(flags)
+        benchmark_module(name).main(flags)
     assert flags[0].strip("-") in capsys.readouterr().err

@@ -8,6 +8,7 @@ import pytest
 
 RANKS = {
     "typing": 0,
+    "references": 0,
     "divergences": 1,
     "adapters": 2,
     "losses": 2,
