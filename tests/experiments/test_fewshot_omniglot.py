@@ -91,7 +91,7 @@ KINDS = (
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_a_step_of_every_method_lowers_its_loss_and_its_answers_have_the_shape(name):
-    config = dataclasses.replace(TINY, width=4)
+    config = dataclasses.replace(TINY, width=4, inner_steps=1)
     method = make_method(Problem(config, name, 4, 1, 48))
     params, state = jax.jit(method.init)(jax.random.key(0))
     began = method.learner.init(params)
