@@ -31,6 +31,8 @@ NAMES = {
     "torch_prototypes": "PyTorch, eager",
     "jaxfer_online": "jaxfer, one program",
     "jitted_loop": "JAX, a loop of jitted steps",
+    "jaxfer_finetune": "jaxfer",
+    "torch_finetune": "PyTorch, eager",
 }
 HEADER = ("step of", "by", "written as", "seconds (quartiles)", "x jaxfer", "first step s",
           "peak MiB", "in a step", "building")  # fmt: skip

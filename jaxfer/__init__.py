@@ -1,8 +1,8 @@
 """Transfer learning in JAX, as pure functions.
 
-The functions of ``divergences`` and ``losses`` are here by their own names, so is ``cite``, and
-every package as an attribute. All of it is imported on first use: ``import jaxfer`` alone does not
-even import JAX.
+The functions of ``divergences`` and ``losses`` are here by their own names, so are ``cite``, and
+``load_model`` and ``predict`` of ``inference``, and every package as an attribute. All of it is
+imported on first use: ``import jaxfer`` alone does not even import JAX.
 """
 
 import importlib
@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 
 # The packages whose public names are also names of `jaxfer` itself.
 _FLATTENED = ("divergences", "losses")
-# Names of `jaxfer` itself that stand elsewhere.
-_LENT = {"cite": "references"}
+# Names of `jaxfer` itself that stand elsewhere, some in a package that needs more than JAX.
+_LENT = {"cite": "references", "load_model": "inference", "predict": "inference"}
 _PACKAGES = frozenset(module.name for module in pkgutil.iter_modules(__path__))
 
 

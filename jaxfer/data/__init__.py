@@ -32,7 +32,9 @@ from jaxfer.data.splits import ClassSplit, alphabet_split, background_split, ran
 from jaxfer.data.spoken_digits import leave_speaker_out, load_spoken_digits
 from jaxfer.data.tables import Table, read_table
 from jaxfer.data.template_reviews import write_reviews
+from jaxfer.data.text_tables import read_text_table
 from jaxfer.data.texts import load_review_texts, load_sentences
+from jaxfer.data.tokens import load_tokenizer, tokenize
 from jaxfer.data.trajectories import sample_trajectory
 from jaxfer.data.usps import load_usps
 from jaxfer.data.vocabulary import (
@@ -88,6 +90,7 @@ __all__ = [
     "load_reviews",
     "load_sentences",
     "load_spoken_digits",
+    "load_tokenizer",
     "load_usps",
     "log_mel",
     "lower_contrast",
@@ -101,6 +104,7 @@ __all__ = [
     "read_lake_runs",
     "read_own_classes",
     "read_table",
+    "read_text_table",
     "sample_episode",
     "sample_labelled",
     "sample_sinusoid",
@@ -111,6 +115,7 @@ __all__ = [
     "speak_digits",
     "split_words",
     "token_pair",
+    "tokenize",
     "train_test_indices",
     "warp_images",
     "write_reviews",

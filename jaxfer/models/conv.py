@@ -1,6 +1,6 @@
 """The one convolution: every network goes through it, and runs by the faster of two methods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from jaxfer.models.layers import Factors
+
 Method = Literal["auto", "lax", "patches"]
-Padding = Literal["SAME", "VALID"]
+Padding = Literal["SAME", "VALID", "SYMMETRIC"]
 
 # Windows of up to 3 x 3 are cut one by one, which was measured to be a tenth faster.
 _SMALL_WINDOW = 9
@@ -41,7 +43,9 @@ def convolution(
       x: images ``[n, height, width, in_features]``.
       kernel: ``[kernel_height, kernel_width, in_features, out_features]``.
       strides: steps of the window, in pixels.
-      padding: ``"SAME"`` (zeros, output size ``ceil(size / stride)``) or ``"VALID"``.
+      padding: ``"SAME"`` (zeros, output size ``ceil(size / stride)``), ``"VALID"`` (none), or
+        ``"SYMMETRIC"``: half of the window on each side, rounded down, as networks from PyTorch
+        have it; with strides that differs from ``"SAME"``, which puts more at the end.
       method: ``"lax"``, ``"patches"``, or ``"auto"``: ``patches`` on a CPU (training steps stand in
         a ``scan`` there), ``lax`` on accelerators. Choose ``"patches"`` for per-task kernels on any
         backend.
@@ -65,7 +69,8 @@ def convolution(
     if method == "auto":
         method = "patches" if jax.default_backend() == "cpu" else "lax"
     if method == "lax":
-        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_DIMENSIONS)
+        pads = window_margins(x, kernel.shape[:2], strides, padding)
+        return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_DIMENSIONS)
     if method != "patches":
         raise ValueError(f"method must be 'auto', 'lax' or 'patches'; got {method!r}.")
     if strides == (1, 1) and kernel.shape[0] * kernel.shape[1] > _SMALL_WINDOW:
@@ -86,9 +91,7 @@ def _product_of_long_windows(x: jax.Array, kernel: jax.Array, padding: Padding) 
     cutting single windows of 5 x 5; the whole, forward and backward, takes three quarters.
     """
     height, width, _, features = kernel.shape
-    (top, bottom), (left, right) = lax.padtype_to_pads(
-        x.shape[1:3], (height, width), (1, 1), padding
-    )
+    (top, bottom), (left, right) = window_margins(x, (height, width), (1, 1), padding)
     # What made x, a pooling or a normalisation, is not to be computed again for each row.
     x = jnp.pad(lax.optimization_barrier(x), ((0, 0), (top, bottom), (left, right), (0, 0)))
     n, rows, columns = x.shape[0], x.shape[1] - height + 1, x.shape[2] - width + 1
@@ -133,7 +136,7 @@ def image_patches(
       x: images ``[n, height, width, features]``.
       size: height and width of a window, in pixels.
       strides: steps of the window, in pixels.
-      padding: ``"SAME"`` or ``"VALID"``.
+      padding: ``"SAME"``, ``"VALID"`` or ``"SYMMETRIC"``.
 
     Returns:
       ``[n, out_height, out_width, size[0] * size[1] * features]``, ordered as a flattened kernel.
@@ -144,8 +147,7 @@ def image_patches(
     >>> image_patches(jnp.arange(9.0).reshape(1, 3, 3, 1), (2, 2), padding="VALID").shape
     (1, 2, 2, 4)
     """
-    pads = lax.padtype_to_pads(x.shape[1:3], size, strides, padding)
-    (top, bottom), (left, right) = pads
+    (top, bottom), (left, right) = window_margins(x, size, strides, padding)
     rows = (x.shape[1] + top + bottom - size[0]) // strides[0] + 1
     columns = (x.shape[2] + left + right - size[1]) // strides[1] + 1
     _check_fit(size, (x.shape[1] + top + bottom, x.shape[2] + left + right), (rows, columns))
@@ -169,6 +171,28 @@ def _check_fit(size: tuple[int, ...], image: tuple[int, ...], windows: tuple[int
         )
 
 
+def window_margins(
+    x: jax.Array, size: Sequence[int], strides: tuple[int, int], padding: Padding
+) -> list[tuple[int, int]]:
+    """Zeros before and after, in height and width.
+
+    Args:
+      x: images ``[n, height, width, features]``.
+      size: height and width of the window.
+      strides: steps of the window.
+      padding: see :func:`convolution`.
+
+    Returns:
+      Two pairs.
+
+    >>> window_margins(jnp.zeros((1, 6, 6, 1)), (3, 3), (2, 2), "SAME")
+    [(0, 1), (0, 1)]
+    """
+    if padding == "SYMMETRIC":
+        return [(side // 2, side // 2) for side in size]
+    return [(int(a), int(b)) for a, b in lax.padtype_to_pads(x.shape[1:3], size, strides, padding)]
+
+
 class Conv(nnx.Module):
     """A convolution layer, ``convolution(x, kernel) + bias``.
 
@@ -177,7 +201,7 @@ class Conv(nnx.Module):
       out_features: channels of the output.
       kernel_size: height and width of the window, in pixels.
       strides: steps of the window, in pixels.
-      padding: ``"SAME"`` or ``"VALID"``.
+      padding: ``"SAME"``, ``"VALID"`` or ``"SYMMETRIC"``.
       use_bias: whether to add a bias; a normalisation that follows makes it superfluous.
       method: how it is computed, see :func:`convolution`.
       kernel_init: initialiser of the kernel.
@@ -210,13 +234,20 @@ class Conv(nnx.Module):
             kernel_init(rngs.params(), (*kernel_size, in_features, out_features))
         )
         self.bias = nnx.Param(jnp.zeros(out_features)) if use_bias else None
+        self.low_rank: Factors | None = nnx.data(None)
         self.strides, self.padding, self.method = strides, padding, method
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = convolution(
-            x, self.kernel[...], strides=self.strides, padding=self.padding, method=self.method
-        )
+        y = self._convolve(x, self.kernel[...])
+        if self.low_rank is not None:
+            thin = self._convolve(x, self.low_rank.down[...])
+            y = y + self.low_rank.scale * (thin @ self.low_rank.up[...])
         return y if self.bias is None else y + self.bias[...]
+
+    def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return convolution(
+            x, kernel, strides=self.strides, padding=self.padding, method=self.method
+        )
 
 
 class PatchConv(Conv):

@@ -18,14 +18,22 @@ from jaxfer.report.method_curves import MethodCurve, method_curves
 from jaxfer.report.method_dots import method_dots
 from jaxfer.report.null import null_distribution
 from jaxfer.report.run import Estimate, RunRecord, read_metrics, read_run, series
+from jaxfer.report.saliency import (
+    ImageSaliency,
+    TextSaliency,
+    image_saliency,
+    text_saliency,
+)
 from jaxfer.report.table import format_estimate, table
 from jaxfer.report.witness import witness_features, witness_images
 
 __all__ = [
     "AdaptationRow",
     "Estimate",
+    "ImageSaliency",
     "MethodCurve",
     "RunRecord",
+    "TextSaliency",
     "accuracy_curves",
     "adaptation_curves",
     "adaptation_summary",
@@ -37,6 +45,7 @@ __all__ = [
     "episode_picture",
     "feature_scatter",
     "format_estimate",
+    "image_saliency",
     "learning_curve",
     "method_bars",
     "method_curves",
@@ -46,6 +55,7 @@ __all__ = [
     "read_run",
     "series",
     "table",
+    "text_saliency",
     "witness_features",
     "witness_images",
 ]
