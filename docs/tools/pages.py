@@ -13,6 +13,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 ROOT = PACKAGE.parent
+LESSONS = ROOT / "colab" / "README.md"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -21,6 +22,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     sections = {next(iter(entry)): next(iter(entry.values())) for entry in config.nav}
     sections["Results"] += [f"results/{folder}/README.md" for folder in _recorded()]
     sections["Results"] += [{"Speed and memory": "benchmarks/README.md"}]
+    if LESSONS.exists():
+        sections["Start"] += [{"Notebooks": "notebooks.md"}]
     sections["Guides"] += ["commands.md", {"Contributing": "contributing.md"}]
     sections["Guides"] += [{"Changes": "changes.md"}]
     api = ["api/index.md", *({f"jaxfer.{name}": f"api/{name}.md"} for name in packages)]
@@ -44,6 +47,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name in ("CONTRIBUTING", "CHANGELOG"):
         page = {"CONTRIBUTING": "contributing.md", "CHANGELOG": "changes.md"}[name]
         files.append(File.generated(config, page, abs_src_path=str(ROOT / f"{name}.md")))
+    if LESSONS.exists():
+        # The notebooks are not part of the site: what stays are the links to where they open.
+        text = re.sub(r"\[([^]]+)\]\((?!https?:)[^)]+\)", r"\1", LESSONS.read_text("utf-8"))
+        files.append(File.generated(config, "notebooks.md", content=text))
     return files
 
 

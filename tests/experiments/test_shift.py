@@ -315,7 +315,7 @@ def test_the_examples_of_its_docstring_can_be_copied():
     assert set(re.findall(r"\w+\.png", shift.__doc__)) == {name for name in FILES if "png" in name}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough  # a stage of .ci/run does it, too
 def test_the_smoke_test_of_the_real_thing(start, tmp_path):
     out, err = start("shift", "--smoke", plain=True, PYTHONWARNINGS="error").end()
     assert "blurred with sigma 0.5" in out and "19 permutations" in out and not err

@@ -107,7 +107,7 @@ def test_the_examples_of_its_docstring_can_be_copied():
     assert parse(Config, ["--preset", "reviews"], presets=PRESETS).length == 150
 
 
-@pytest.mark.slow
+@pytest.mark.thorough  # a stage of .ci/run does it, too
 def test_the_smoke_test_of_the_real_thing(start):
     out, _ = start("uda_text", "--smoke").end()
     assert "NOT reviews of anybody" in out and "Trained on the target with its labels" in out
