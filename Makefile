@@ -16,15 +16,17 @@ python := $(VENV)/bin/python
 install = $(python) -m pip install --quiet --disable-pip-version-check \
     $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable
 
-.PHONY: help demo test test-slow lint format bench clean
+.PHONY: help demo test test-slow test-thorough lint format docs bench clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo       train on whatever data is reachable; ends with a table and a picture'
 	@echo 'make test       the fast tests'
 	@echo 'make test-slow  the tests that take minutes'
+	@echo 'make test-thorough  further variants of tests, which neither of the two runs'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make format     let ruff put the files in order'
+	@echo 'make docs       the site, into site/'
 	@echo 'make bench      speed and memory beside PyTorch and plain JAX'
 	@echo 'make clean      remove the environment and what the tools left behind'
 
@@ -38,6 +40,9 @@ test: $(VENV)/.ready-test
 test-slow: $(VENV)/.ready-test
 	$(python) -m pytest $(parallel) -m slow $(PYTEST)
 
+test-thorough: $(VENV)/.ready-test
+	$(python) -m pytest $(parallel) -m thorough $(PYTEST)
+
 lint: $(VENV)/.ready-dev
 	$(python) -m ruff check
 	$(python) -m ruff format --check
@@ -47,11 +52,14 @@ format: $(VENV)/.ready-dev
 	$(python) -m ruff check --fix
 	$(python) -m ruff format
 
+docs: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --strict
+
 bench: $(VENV)/.ready-bench
 	$(python) benchmarks/maml.py
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .mypy_cache
 	find jaxfer tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(python):

@@ -27,6 +27,12 @@ NAMES = {
     "torch_span": "PyTorch, jaxfer's algebra",
     "jaxfer_adversarial": "jaxfer",
     "torch_adversarial": "PyTorch, eager",
+    "jaxfer_prototypes": "jaxfer",
+    "torch_prototypes": "PyTorch, eager",
+    "jaxfer_online": "jaxfer, one program",
+    "jitted_loop": "JAX, a loop of jitted steps",
+    "jaxfer_finetune": "jaxfer",
+    "torch_finetune": "PyTorch, eager",
 }
 HEADER = ("step of", "by", "written as", "seconds (quartiles)", "x jaxfer", "first step s",
           "peak MiB", "in a step", "building")  # fmt: skip

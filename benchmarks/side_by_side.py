@@ -2,21 +2,28 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from maml import compare, describe, say
+from problem import relative_error
 from turns import summarise, take_turns
 from worker import Ask, Built, PeerError, worker
 
 
 def run_row(
-    problem: Any, peers: Sequence[str], *, tolerance: float, threads: int, repeats: int
+    problem: Any,
+    peers: Sequence[str],
+    *,
+    tolerance: float | Mapping[str, float],
+    threads: int,
+    repeats: int,
+    floor: str = "",
 ) -> dict[str, Any]:
     """Builds every peer, compares what they compute, and lets them take turns.
 
     The first peer is jaxfer. What it says it shares, ``info["shared"]``, replaces those fields of
-    the problem for the others.
+    the problem for the others. The tolerance is relative, one number or one for each platform. The
+    peer named as the floor does only part of the work, and is not compared.
     """
     jaxfer = peers[0]
     found: dict[str, dict[str, Any]] = {}
@@ -33,12 +40,13 @@ def run_row(
                     raise PeerError(f"it computes on {where}, jaxfer on {device}")
                 device = where
                 built = ask("build", problem=problem)
-                shared = built.info.pop("shared", {})
                 found[peer] = describe(built)
                 if expected is None:
-                    expected, problem = built, problem._replace(**shared)
-                else:
-                    found[peer] |= compare(built, expected, tolerance)
+                    expected = built
+                    problem = problem._replace(**built.info.get("shared", {}))
+                elif peer != floor:
+                    allowed = tolerance if isinstance(tolerance, float) else tolerance[device]
+                    found[peer] |= compare(built, expected, allowed)
                 asks[peer] = ask
             except PeerError as error:
                 if peer == jaxfer:
@@ -52,3 +60,43 @@ def run_row(
     for peer in asks:
         found[peer] |= summarise(turns[peer], turns[jaxfer])
     return {"size": problem.row._asdict(), "device": device, "peers": found}
+
+
+def describe(built: Built) -> dict[str, Any]:
+    """What of a built peer is written down."""
+    return {
+        "variants": built.variants,
+        "first_seconds": built.first_seconds,
+        "loss": built.loss,
+        **{name: value for name, value in built.info.items() if name != "shared"},
+    }
+
+
+def compare(built: Built, expected: Built, tolerance: float) -> dict[str, float]:
+    """How far a peer's loss and gradient are from jaxfer's; an error beyond the tolerance."""
+    errors = {
+        "loss_error": abs(built.loss - expected.loss) / abs(expected.loss),
+        "gradient_error": relative_error(built.gradient, expected.gradient),
+    }
+    if not max(errors.values()) <= tolerance:
+        raise PeerError(f"it does not compute what jaxfer does: {errors}")
+    return errors
+
+
+def say(peer: str, found: dict[str, Any], seconds: float) -> None:
+    """One line as soon as a peer is built."""
+    if "error" in found:
+        line = found["error"]
+    else:
+        times = ", ".join(f"{name} {value:.3f} s" for name, value in found["variants"].items())
+        line = f"ready after {seconds:.0f} s; {times}"
+        if "gradient_error" in found:
+            line += f"; gradient within {found['gradient_error']:.1e}"
+    print(f"  {peer}: {line}", flush=True)
+
+
+def failures(rows: Mapping[str, Any]) -> list[str]:
+    """The peers that failed or disagreed, of all rows."""
+    return [
+        peer for row in rows.values() for peer, found in row["peers"].items() if "error" in found
+    ]

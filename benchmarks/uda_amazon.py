@@ -12,18 +12,15 @@ timed they must agree on the held-out risks of all networks. Then they take turn
 of its own, on the same cores. The result is printed as a table and written as JSON.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from amazon_problem import ROWS, SMOKE, make_problem
 from comparison import table_of
+from flags import parse
 from record import circumstances, write
-from side_by_side import run_row
-
-from jaxfer.training.devices import available_cores
+from side_by_side import failures, run_row
 
 JAXFER = "jaxfer_amazon"
 PEERS = (JAXFER, "torch_networks", "torch_strengths", "torch_span")
@@ -34,7 +31,10 @@ TOLERANCE = 5e-3
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the benchmark; 1 if a peer failed or disagreed."""
-    options = parse(args)
+    options = parse(
+        args, description=__doc__, name="uda_amazon", rows=ROWS,
+        peers=PEERS, default_rows=["4-passes"], repeats=3,
+    )  # fmt: skip
     rows = {"smoke": SMOKE} if options.smoke else {name: ROWS[name] for name in options.rows}
     result: dict[str, Any] = {**circumstances(options.threads), "rows": {}}
     for name, row in rows.items():
@@ -46,30 +46,7 @@ def main(args: Sequence[str] | None = None) -> int:
         write(options.out, result)
     print(table_of(result["rows"], against=JAXFER, floor=""))
     print(f"In {options.out}.")
-    failed = [p for row in result["rows"].values() for p in row["peers"].values() if "error" in p]
-    return int(bool(failed))
-
-
-def parse(args: Sequence[str] | None) -> argparse.Namespace:
-    """The flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=["4-passes"], help="how long")
-    parser.add_argument(
-        "--peers", nargs="+", choices=PEERS, default=list(PEERS), help=f"beside {JAXFER}"
-    )
-    parser.add_argument("--threads", type=int, default=available_cores(), help="default: all cores")
-    parser.add_argument("--repeats", type=int, default=3, help="turns of each peer")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/uda_amazon.json"))
-    parser.add_argument("--smoke", action="store_true", help="one tiny row: does everything run?")
-    options = parser.parse_args(args)
-    if options.threads < 1 or options.repeats < 1:
-        parser.error("--threads and --repeats must be at least 1")
-    if options.threads > available_cores():
-        parser.error(f"--threads is {options.threads}, but there are {available_cores()} cores")
-    options.peers = [peer for peer in PEERS if peer == JAXFER or peer in options.peers]
-    return options
+    return int(bool(failures(result["rows"])))
 
 
 if __name__ == "__main__":

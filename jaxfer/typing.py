@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import numpy as np
 
 PyTree: TypeAlias = Any
 Key: TypeAlias = jax.Array
@@ -86,3 +87,22 @@ class Classification(NamedTuple):
 
     features: jax.Array
     logits: jax.Array
+
+
+class Tokens(NamedTuple):
+    """Texts as numbers.
+
+    Attributes:
+      ids: ``[n, length]`` int32, the number of each token; what stands where the mask is False is
+        of no account.
+      mask: ``[n, length]`` bool, False for padding.
+      segments: ``[n, length]`` int32, which sentence of a pair a token belongs to; ``None`` for
+        single ones.
+
+    >>> Tokens(ids=[[101, 102]], mask=[[True, True]]).segments is None
+    True
+    """
+
+    ids: jax.Array | np.ndarray
+    mask: jax.Array | np.ndarray
+    segments: jax.Array | np.ndarray | None = None

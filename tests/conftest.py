@@ -16,7 +16,7 @@ def pytest_configure(config):
 
     Before JAX is imported; a test's own flags stand in the place of these.
     """
-    if config.option.markexpr == "not slow":
+    if config.option.markexpr.startswith("not slow"):
         os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
@@ -39,6 +39,8 @@ def pytest_runtest_teardown(item, nextitem):
     reaches the number of mappings that Linux grants a process (65530), and ends in a crash.
     """
     same_file = nextitem is not None and nextitem.path == item.path
-    if "jax" in sys.modules and (not same_file or item.get_closest_marker("slow")):
+    if "jax" in sys.modules and (
+        not same_file or any(map(item.get_closest_marker, ("slow", "thorough")))
+    ):
         sys.modules["jax"].clear_caches()
         gc.collect()

@@ -111,7 +111,7 @@ def build(problem: Problem) -> dict[str, Callable[[], Peer]]:
             {
                 "devices": len(outer.devices),
                 "temp_bytes": memory.temp_size_in_bytes if memory else None,
-                "episodes": first_episodes(problem.row, outer),
+                "shared": {"episodes": first_episodes(problem.row, outer)},
             },
         )
 

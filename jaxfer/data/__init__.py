@@ -14,23 +14,28 @@ from jaxfer.data.digit_domains import digit_pair, in_color, load_digit_domain
 from jaxfer.data.digits import Digits, blur, load_digits, sharp_and_blurred_digits
 from jaxfer.data.domains import Domain, join_domains, make_domain, train_test_indices
 from jaxfer.data.download import download
-from jaxfer.data.episodes import check_episode_shape, sample_episode
+from jaxfer.data.episodes import check_episode_shape, sample_episode, sample_labelled
 from jaxfer.data.folders import ImageFolder, decode_image, read_image_folder
 from jaxfer.data.formant_speech import speak_digits
 from jaxfer.data.glyphs import draw_glyphs
 from jaxfer.data.image_domains import load_image_pair
 from jaxfer.data.label_subsets import keep_classes, keep_known, merge_unknown
+from jaxfer.data.lake_runs import LakeRuns, make_lake_runs, read_lake_runs
 from jaxfer.data.log_mel import log_mel, mel_filters
 from jaxfer.data.made_up_reviews import make_up_reviews
 from jaxfer.data.mnist import load_mnist
 from jaxfer.data.omniglot import load_omniglot
+from jaxfer.data.own_classes import read_own_classes
 from jaxfer.data.reviews import SparseRows, load_reviews, sparse_rows
 from jaxfer.data.sinusoids import Sinusoid, sample_sinusoid, sample_sinusoid_task
-from jaxfer.data.splits import ClassSplit, alphabet_split, random_class_split
+from jaxfer.data.splits import ClassSplit, alphabet_split, background_split, random_class_split
 from jaxfer.data.spoken_digits import leave_speaker_out, load_spoken_digits
 from jaxfer.data.tables import Table, read_table
 from jaxfer.data.template_reviews import write_reviews
+from jaxfer.data.text_tables import read_text_table
 from jaxfer.data.texts import load_review_texts, load_sentences
+from jaxfer.data.tokens import load_tokenizer, tokenize
+from jaxfer.data.trajectories import sample_trajectory
 from jaxfer.data.usps import load_usps
 from jaxfer.data.vocabulary import (
     Vocabulary,
@@ -39,6 +44,7 @@ from jaxfer.data.vocabulary import (
     split_words,
     token_pair,
 )
+from jaxfer.data.warps import warp_images
 
 __all__ = [
     "CORRUPTIONS",
@@ -47,6 +53,7 @@ __all__ = [
     "Digits",
     "Domain",
     "ImageFolder",
+    "LakeRuns",
     "Photographs",
     "Sinusoid",
     "SparseRows",
@@ -54,6 +61,7 @@ __all__ = [
     "Vocabulary",
     "add_noise",
     "alphabet_split",
+    "background_split",
     "blend",
     "blend_domain",
     "blur",
@@ -82,24 +90,33 @@ __all__ = [
     "load_reviews",
     "load_sentences",
     "load_spoken_digits",
+    "load_tokenizer",
     "load_usps",
     "log_mel",
     "lower_contrast",
     "make_domain",
+    "make_lake_runs",
     "make_up_reviews",
     "mel_filters",
     "merge_unknown",
     "random_class_split",
     "read_image_folder",
+    "read_lake_runs",
+    "read_own_classes",
     "read_table",
+    "read_text_table",
     "sample_episode",
+    "sample_labelled",
     "sample_sinusoid",
     "sample_sinusoid_task",
+    "sample_trajectory",
     "sharp_and_blurred_digits",
     "sparse_rows",
     "speak_digits",
     "split_words",
     "token_pair",
+    "tokenize",
     "train_test_indices",
+    "warp_images",
     "write_reviews",
 ]

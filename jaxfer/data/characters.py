@@ -24,7 +24,7 @@ class CharacterSet(NamedTuple):
       background: bool ``[classes]``, True for the characters of the background alphabets, which
         Omniglot sets apart for training; the others are of its evaluation alphabets.
       origin: one sentence: which source was really used, and where it lies.
-      source: ``"omniglot"``, ``"tfds"`` or ``"glyphs"``.
+      source: ``"omniglot"``, ``"tfds"``, ``"glyphs"``, or ``"folder"`` for a user's own.
       checksum: sha256 of the drawings in their original size, in the order of ``images``.
 
     >>> one = CharacterSet(
@@ -86,10 +86,8 @@ def assemble(
     images = np.empty((len(ordered), examples, image_size, image_size), np.uint8)
     weights = _lanczos(image_size)
     for row, (_, inks) in zip(images, ordered, strict=True):
-        packed = b"".join(inks)
-        digest.update(packed)
-        bits = np.frombuffer(packed, np.uint8).reshape(examples, SIDE, -1)
-        row[:] = _resize(np.unpackbits(bits, axis=-1, count=SIDE), weights)
+        digest.update(b"".join(inks))
+        row[:] = _resize(_unpack(inks), weights)
     return CharacterSet(
         images=images,
         names=tuple(character_name(*character) for character, _ in ordered),
@@ -101,6 +99,22 @@ def assemble(
     )
 
 
+def resize_ink(inks: Sequence[bytes], image_size: int) -> np.ndarray:
+    """Resizes packed drawings as `assemble` does.
+
+    Args:
+      inks: of each drawing one bit a pixel, 105 rows of 14 bytes.
+      image_size: side of the images returned, in pixels.
+
+    Returns:
+      uint8 ``[drawings, image_size, image_size]``, ink 255 on 0.
+
+    >>> int(resize_ink([bytes([255]) * 14 * 105], 28).min())
+    255
+    """
+    return _resize(_unpack(inks), _lanczos(image_size))
+
+
 def character_name(alphabet: str, number: int) -> str:
     """Names a character as Omniglot's folders do.
 
@@ -108,6 +122,11 @@ def character_name(alphabet: str, number: int) -> str:
     'Greek/character01'
     """
     return f"{alphabet}/character{number:02d}"
+
+
+def _unpack(inks: Sequence[bytes]) -> np.ndarray:
+    bits = np.frombuffer(b"".join(inks), np.uint8).reshape(len(inks), SIDE, -1)
+    return np.unpackbits(bits, axis=-1, count=SIDE)
 
 
 def _lanczos(image_size: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from jaxfer.data.download import download
 from jaxfer.data.glyphs import draw_glyphs
 from jaxfer.data.omniglot_files import BACKGROUND, EVALUATION, URL, find_files, read_files
 from jaxfer.data.omniglot_tfds import find_tfds, how_to_prepare, read_tfds
+from jaxfer.data.own_classes import read_own_classes
 from jaxfer.typing import UserError
 
 _FILES = f"{BACKGROUND}.zip and {EVALUATION}.zip of {URL}"
@@ -24,10 +25,12 @@ def load_omniglot(
     files alone, and ``tfds`` with a prepared TFDS alone, lastly in TFDS's own folder; neither draws
     glyphs. In a folder, the official ``images_background`` and ``images_evaluation``, each a zip or
     unpacked, may lie directly or in ``omniglot/``, a prepared TFDS directly or in ``tfds/``. What
-    is found is used or, if it is damaged, an error: never passed over.
+    is found is used or, if it is damaged, an error: never passed over. A folder given as ``data``
+    that holds no Omniglot is the user's own, with one subfolder for each class.
 
     Args:
-      data: ``auto``, ``omniglot``, ``tfds``, ``glyphs`` or a folder that holds Omniglot.
+      data: ``auto``, ``omniglot``, ``tfds``, ``glyphs`` or a folder that holds Omniglot, or classes
+        of the user's own, see ``read_own_classes``.
       data_dir: where to look first, and if given, nowhere else.
       image_size: side of the images in pixels, 8 to 105.
 
@@ -62,7 +65,10 @@ glyphs or a folder that holds Omniglot.
             raise UserError(
                 f"--data {data} is a folder already; leave --data-dir out, or give --data auto."
             )
-        return _required("auto", folder, image_size)
+        found = _found("auto", folder, image_size)
+        if found is None and any(path.is_dir() for path in folder.iterdir()):
+            return read_own_classes(folder, image_size=image_size)
+        return found or _required("auto", folder, image_size)
     if data_dir is not None:
         return _required(data, _folder("--data-dir", data_dir), image_size)
     if named := os.environ.get("JAXFER_DATA_DIR"):

@@ -115,5 +115,51 @@ def alphabet_split(
     return _split([np.flatnonzero(mask) for mask in masks])
 
 
+def background_split(
+    characters: CharacterSet, *, validation_classes: int = 100, seed: int
+) -> ClassSplit:
+    """Splits as Omniglot comes: trains on background characters, tests on those of evaluation.
+
+    Unlike in ``alphabet_split`` the characters to validate on are any of the background, whose
+    alphabets have others to train on.
+
+    Args:
+      characters: with both background and evaluation alphabets.
+      validation_classes: how many background characters to validate on, at least 1; at least one
+        remains to train on.
+      seed: of NumPy's generator, which chooses them.
+
+    Returns:
+      The split.
+
+    Raises:
+      UserError: the characters have no evaluation alphabets, or too few of the background.
+
+    >>> names = ("Greek", "Greek", "Latin", "Angelic")
+    >>> characters = CharacterSet(
+    ...     np.zeros((4, 20, 8, 8), np.uint8),
+    ...     names,
+    ...     names,
+    ...     np.array([True, True, True, False]),
+    ...     "",
+    ...     "glyphs",
+    ...     "",
+    ... )
+    >>> split = background_split(characters, validation_classes=1, seed=0)
+    >>> len(split.train), len(split.validation), split.test.tolist()
+    (2, 1, [3])
+    """
+    background = np.flatnonzero(characters.background)
+    if not 1 <= validation_classes < len(background) or characters.background.all():
+        raise UserError(
+            f"A split of the background needs 1 to {len(background) - 1} of its "
+            f"{len(background)} characters for validation, and evaluation characters beside them; "
+            f"got {validation_classes} and {int((~characters.background).sum())}."
+        )
+    order = np.random.default_rng(seed).permutation(background)
+    validation, train = np.split(order, [validation_classes])
+    return _split([train, validation, np.flatnonzero(~characters.background)])
+
+
 def _split(parts: Sequence[np.ndarray]) -> ClassSplit:
     return ClassSplit(*(np.sort(part).astype(np.int32) for part in parts))

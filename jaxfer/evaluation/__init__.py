@@ -10,6 +10,7 @@ from jaxfer.evaluation.collapse import CollapseInfo, reject_collapsed
 from jaxfer.evaluation.confidence import entropy_score, information_maximization_score
 from jaxfer.evaluation.confusion import confusion_matrix
 from jaxfer.evaluation.density_ratio import DensityRatioInfo, domain_density_ratio
+from jaxfer.evaluation.f_score import FScore, f_score
 from jaxfer.evaluation.importance_weighted import (
     deep_embedded_validation,
     importance_weighted_validation,
@@ -23,18 +24,26 @@ from jaxfer.evaluation.reverse_validation import (
     ReverseValidationInfo,
     reverse_validation_accuracy,
 )
+from jaxfer.evaluation.saliency import (
+    AttributionInfo,
+    attention_rollout,
+    integrated_gradients,
+)
 from jaxfer.evaluation.seeds import gap_closed, seed_difference, seed_interval
 
 __all__ = [
+    "AttributionInfo",
     "CalibrationInfo",
     "Choice",
     "CollapseInfo",
     "DensityRatioInfo",
+    "FScore",
     "Fit",
     "Interval",
     "Predict",
     "ReverseValidationInfo",
     "accuracy",
+    "attention_rollout",
     "choose",
     "chosen",
     "confusion_matrix",
@@ -42,9 +51,11 @@ __all__ = [
     "domain_density_ratio",
     "entropy_score",
     "expected_calibration_error",
+    "f_score",
     "gap_closed",
     "importance_weighted_validation",
     "information_maximization_score",
+    "integrated_gradients",
     "mean_interval",
     "mmd_score",
     "paired_difference",

@@ -22,18 +22,12 @@ Method = Literal[
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EpisodicOptions(TrainingOptions):
-    """The flags of every experiment that meta-learns by gradients.
+class EpisodeOptions(TrainingOptions):
+    """The flags of every experiment that is trained, validated or tested on episodes.
 
-    >>> EpisodicOptions(method="anil").inner_steps
+    >>> EpisodeOptions(shot=5).queries
     1
     """
-
-    method: Method = "maml"
-    """How to learn to adapt. fomaml: without second derivatives; anil: only the head adapts; boil:
-    all but the head; reptile: towards each task's weights; meta-sgd: a learned rate per parameter;
-    cavia: context parameters adapt; imaml: implicit gradient; maml++: learned rates per layer and
-    step, per-step normalisation, multi-step loss."""
 
     shot: Annotated[int, tyro.conf.arg(metavar="N")] = 1
     """Support examples (of each class), to adapt to."""
@@ -44,12 +38,6 @@ class EpisodicOptions(TrainingOptions):
     tasks: Annotated[int, tyro.conf.arg(metavar="N")] = 32
     """Episodes in an outer step."""
 
-    inner_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 1
-    """Inner gradient steps while training; 0 trains one network for all tasks at once."""
-
-    inner_rate: Annotated[float | None, tyro.conf.arg(metavar="RATE")] = None
-    """Inner learning rate, on the mean loss; by default the experiment's for the method."""
-
     outer_rate: Annotated[float, tyro.conf.arg(metavar="RATE")] = 1e-3
     """Learning rate of Adam on the meta-parameters."""
 
@@ -59,23 +47,8 @@ class EpisodicOptions(TrainingOptions):
     width: Annotated[int, tyro.conf.arg(metavar="N")] = 64
     """Channels or units of each layer."""
 
-    remat: bool = False
-    """Recompute each inner step's activations instead of keeping them: less memory, more time."""
-
     chunk: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Tasks vmapped at a time on each device. By default 1 on a CPU, all of them elsewhere."""
-
-    proximal: Annotated[float, tyro.conf.arg(metavar="STRENGTH")] = 2.0
-    """imaml: pull of the inner problem towards its start."""
-
-    context: Annotated[int, tyro.conf.arg(metavar="N")] = 100
-    """cavia: number of context parameters."""
-
-    anneal_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 1000
-    """maml++: outer steps until only the loss after the last inner step counts."""
-
-    first_order_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 0
-    """maml++: outer steps at the start without second derivatives."""
 
     validate_every: Annotated[int, tyro.conf.arg(metavar="N")] = 500
     """Outer steps between validations; the best validated parameters are tested."""
@@ -91,6 +64,42 @@ class EpisodicOptions(TrainingOptions):
 
     test_seed: Annotated[int, tyro.conf.arg(metavar="N")] = 1_000_003
     """Seed of the test episodes."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EpisodicOptions(EpisodeOptions):
+    """The flags of every experiment that meta-learns by gradients.
+
+    >>> EpisodicOptions(method="anil").inner_steps
+    1
+    """
+
+    method: Method = "maml"
+    """How to learn to adapt. fomaml: without second derivatives; anil: only the head adapts; boil:
+    all but the head; reptile: towards each task's weights; meta-sgd: a learned rate per parameter;
+    cavia: context parameters adapt; imaml: implicit gradient; maml++: learned rates per layer and
+    step, per-step normalisation, multi-step loss."""
+
+    inner_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    """Inner gradient steps while training; 0 trains one network for all tasks at once."""
+
+    inner_rate: Annotated[float | None, tyro.conf.arg(metavar="RATE")] = None
+    """Inner learning rate, on the mean loss; by default the experiment's for the method."""
+
+    remat: bool = False
+    """Recompute each inner step's activations instead of keeping them: less memory, more time."""
+
+    proximal: Annotated[float, tyro.conf.arg(metavar="STRENGTH")] = 2.0
+    """imaml: pull of the inner problem towards its start."""
+
+    context: Annotated[int, tyro.conf.arg(metavar="N")] = 100
+    """cavia: number of context parameters."""
+
+    anneal_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 1000
+    """maml++: outer steps until only the loss after the last inner step counts."""
+
+    first_order_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """maml++: outer steps at the start without second derivatives."""
 
 
 SMOKE = {
@@ -195,7 +204,7 @@ def make_learner(
             )
 
 
-def make_optimiser(config: EpisodicOptions) -> optax.GradientTransformation:
+def make_optimiser(config: EpisodeOptions) -> optax.GradientTransformation:
     """Adam on the meta-parameters, its rate constant or along a cosine.
 
     >>> make_optimiser(EpisodicOptions()).init(jnp.zeros(3))[0].mu.shape
@@ -207,13 +216,14 @@ def make_optimiser(config: EpisodicOptions) -> optax.GradientTransformation:
 
 
 def make_outer_step(
-    config: EpisodicOptions,
+    config: EpisodeOptions,
     learner: meta.Learner,
     optimiser: optax.GradientTransformation,
     sample: Callable[[Key, Any], Task],
     devices: Devices,
     *,
     vmapped: bool | None = None,
+    keep_state: bool = False,
 ) -> Step:
     """One outer step of one run: this device's share of the tasks, then the mean over all of them.
 
@@ -226,6 +236,8 @@ def make_outer_step(
       devices: those of the run.
       vmapped: whether, without ``--chunk``, a device takes its tasks all at once or one at a time;
         by default all at once except on a CPU, where the images of one task stay in the cache.
+      keep_state: whether what the tasks recorded of their batches, on average, is the run's state
+        from then on: running statistics.
 
     Returns:
       ``step(run, data) -> (run, metrics)``, for `jaxfer.training.devices.compile_step`.
@@ -243,18 +255,19 @@ def make_outer_step(
     def step(run: TrainState, data: Any) -> tuple[TrainState, Metrics]:
         step_key = jax.random.fold_in(run.key, run.step)
 
-        def contribution(index: jax.Array) -> tuple[PyTree, Metrics]:
+        def contribution(index: jax.Array) -> tuple[PyTree, Metrics, PyTree]:
             task_key, loss_key = jax.random.split(jax.random.fold_in(step_key, index))
             task = sample(task_key, data)
             result = learner.gradient(run.params, run.state, task, loss_key, run.step)
-            return result.grads, result.metrics
+            return result.grads, result.metrics, result.state if keep_state else ()
 
         indices = jax.lax.axis_index("batch") * share + jnp.arange(share)
         local = meta.mean_over_tasks(contribution, indices, chunk=chunk)
-        grads, metrics = jax.lax.pmean(local, "batch")
+        grads, metrics, state = jax.lax.pmean(local, "batch")
         updates, opt_state = optimiser.update(grads, run.opt_state, run.params)
         params = optax.apply_updates(run.params, updates)
-        return run._replace(params=params, opt_state=opt_state), metrics
+        run = run._replace(params=params, opt_state=opt_state)
+        return run._replace(state=state) if keep_state else run, metrics
 
     return step
 

@@ -163,6 +163,11 @@ def run(config: Config) -> dict[str, Any]:
     methods.check_options(config)
     check_at_least(config, length=1, vocabulary=3, width=1)
     check_shares(config, "dropout", "word_dropout")
+    if moving := sorted({"vat", "vada"} & set(config.methods)):
+        raise UserError(
+            f"--methods has {' and '.join(moving)}, which moves inputs a little, and words cannot "
+            "be moved; leave it out."
+        )
     source, target, vocabulary = token_pair(
         *read_texts(config), length=config.length, size=config.vocabulary
     )

@@ -1,4 +1,4 @@
-"""Singular values of a batch: the few that dominate, and their sum."""
+"""Singular values of a batch: the few that dominate, the few that vanish, and their sum."""
 
 from functools import partial
 from typing import Any
@@ -63,6 +63,57 @@ def batch_spectral_penalty(
             f"{features.shape}; it is {singular_values}."
         )
     return jnp.where(present > 0, _largest_squares(features, singular_values), 0)
+
+
+def batch_spectral_shrinkage(
+    features: Any,
+    *,
+    singular_values: int = 1,
+    weights: Any = None,
+    axis_name: str | None = None,
+) -> Array:
+    r"""Sum of the squares of the smallest singular values of a batch of features (batch-coupled).
+
+    .. math:: L = \sum_{i=1}^k \sigma_{-i}^2(F) = \min_{V^\top V = I_k} \| F V \|_F^2
+
+    over the :math:`\min(B, d)` singular values. BSS adds it in fine-tuning, to let go of what in
+    pretrained features does not transfer.
+
+    The gradient is :math:`2 F V V^\top` for the last :math:`k` right singular vectors, as that of
+    :func:`batch_spectral_penalty` for the first.
+
+    Args:
+      features: :math:`F`, ``[batch, features]``, floating point.
+      singular_values: :math:`k`, at least 1 and at most the smaller side of the whole batch.
+      weights: ``[batch]``, not negative, on any scale; rows are multiplied by the roots of weights
+        whose mean over the examples above 0 is 1. A row of weight 0 stands as zeros, whose singular
+        values, 0, are among the smallest. ``None`` weighs all alike.
+      axis_name: mapped axis over which the batch is spread; it is gathered. Every device then
+        returns the loss of the global batch; average the gradients with ``lax.pmean``.
+
+    Returns:
+      A scalar, at least 0, in squared features. 0 where traced weights are all 0.
+
+    Raises:
+      TypeError: for features that are not of floating point, or a number that is no integer.
+      ValueError: for wrong shapes or too many singular values; where arrays are concrete also for
+        NaN, infinity, or weights that are negative or all 0.
+
+    Source: Chen et al. 2019, Catastrophic forgetting meets negative transfer: batch spectral
+    shrinkage for safe transfer learning, section 3.2.
+
+    >>> batch_spectral_shrinkage(jnp.array([[3.0, 0.0], [0.0, 2.0], [0.0, 0.0]]))
+    Array(4., dtype=float32)
+    """
+    check_count("singular_values", singular_values)
+    features, weights, present = one_sample(features, weights, name="features", axis_name=axis_name)
+    features = _weighted(features, weights, present, axis_name)
+    if singular_values > min(features.shape):
+        raise ValueError(
+            f"singular_values must be at most {min(features.shape)}, the smaller side of the batch "
+            f"{features.shape}; it is {singular_values}."
+        )
+    return jnp.where(present > 0, _smallest_squares(features, singular_values), 0)
 
 
 def nuclear_norm_maximization(
@@ -131,6 +182,18 @@ def _largest_squares(x: Array, k: int) -> Array:
 def _largest_squares_jvp(k: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     return _largest_squares(x, k), 2 * jnp.sum(_projected(x, k) * dx)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _smallest_squares(x: Array, k: int) -> Array:
+    return jnp.sum(jnp.square(jnp.linalg.svd(x, compute_uv=False)[-k:]))
+
+
+@_smallest_squares.defjvp
+def _smallest_squares_jvp(k: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    rest = x - _projected(x, min(x.shape) - k) if k < min(x.shape) else x
+    return _smallest_squares(x, k), 2 * jnp.sum(rest * dx)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -1,4 +1,4 @@
-"""The Euclidean norm, with derivatives everywhere."""
+"""The Euclidean norm, and rows of length 1, with derivatives everywhere."""
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -13,3 +13,9 @@ def safe_norm(x: Array, axis: int | tuple[int, ...]) -> Array:
     some = jnp.squeeze(some, axis)
     root = jnp.sqrt(jnp.where(some, squares, 1))
     return jnp.where(some, jnp.squeeze(scale, axis) * root, 0)
+
+
+def unit_rows(x: Array) -> Array:
+    """Rows scaled to length 1, ``[..., features]``; a row of 0 stays 0, its gradient too."""
+    norm = safe_norm(x, axis=-1)[..., None]
+    return jnp.where(norm > 0, x / jnp.where(norm > 0, norm, 1), 0)

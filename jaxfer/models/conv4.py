@@ -16,13 +16,13 @@ Downsampling = Literal["stride", "max_pool"]
 
 
 class ConvBlock(nnx.Module):
-    """Convolution 3x3, batch normalisation, ReLU, and half the resolution.
+    """Convolution 3x3, batch normalisation, ReLU, and half the resolution or all of it.
 
     Args:
       in_features: channels of the input.
       out_features: channels of the output.
-      downsampling: ``"stride"`` (the convolution steps by two) or ``"max_pool"`` (2x2 after the
-        ReLU).
+      downsampling: ``"stride"`` (the convolution steps by two), ``"max_pool"`` (2x2 after the ReLU)
+        or ``"none"``.
       momentum: of the running batch statistics; 0 keeps those of the last training batch alone.
       method: how the convolution is computed, see :func:`jaxfer.models.convolution`.
       rngs: source of the initial values.
@@ -40,7 +40,7 @@ class ConvBlock(nnx.Module):
         in_features: int,
         out_features: int,
         *,
-        downsampling: Downsampling = "stride",
+        downsampling: Downsampling | Literal["none"] = "stride",
         momentum: float = 0.9,
         method: Method = "auto",
         rngs: nnx.Rngs,
@@ -68,12 +68,14 @@ class ConvBlock(nnx.Module):
 class Conv4(nnx.Module):
     """Four :class:`ConvBlock` and a linear layer, from images to :class:`Classification`.
 
+    Without classes there is no linear layer, and the output is the features alone.
+
     ``downsampling="stride"`` with the mean over space is MAML's form, ``"max_pool"`` flattened that
     of prototypical networks. Statistics of the batch normalisation: those of the batch at hand with
     ``train=True``, the running ones with ``train=False``.
 
     Args:
-      classes: outputs of the linear layer.
+      classes: outputs of the linear layer; ``None`` for an embedding without one.
       width: channels of every block; 64 in both papers.
       image_size: height and width of the input, in pixels.
       in_features: channels of the input.
@@ -86,7 +88,7 @@ class Conv4(nnx.Module):
 
     Returns:
       A module that maps images ``[n, image_size, image_size, in_features]`` to
-      :class:`Classification`.
+      :class:`Classification`, or to features ``[n, features]``.
 
     Raises:
       ValueError: if an image is too small to be halved four times.
@@ -103,7 +105,7 @@ class Conv4(nnx.Module):
     def __init__(
         self,
         *,
-        classes: int,
+        classes: int | None,
         width: int = 64,
         image_size: int = 28,
         in_features: int = 1,
@@ -124,12 +126,13 @@ class Conv4(nnx.Module):
             )  # fmt: skip
             setattr(self, f"block{i}", block)
         final = image_size // 2**self.blocks if downsampling == "max_pool" else 1
-        self.head = nnx.Linear(width * final * final, classes, rngs=rngs)
+        self.features = width * final * final
+        self.head = None if classes is None else nnx.Linear(self.features, classes, rngs=rngs)
         self.downsampling, self.width = downsampling, width
         self.context = nnx.Param(jnp.zeros(context)) if context else None
         self.film = nnx.Linear(context, self.blocks * 2 * width, rngs=rngs) if context else None
 
-    def __call__(self, x: jax.Array) -> Classification:
+    def __call__(self, x: jax.Array) -> Classification | jax.Array:
         modulation: Sequence[tuple[jax.Array | None, jax.Array | None]]
         if self.film is None or self.context is None:
             modulation = [(None, None)] * self.blocks
@@ -139,4 +142,4 @@ class Conv4(nnx.Module):
         for i in range(self.blocks):
             x = getattr(self, f"block{i}")(x, *modulation[i])
         features = x.mean((1, 2)) if self.downsampling == "stride" else x.reshape(x.shape[0], -1)
-        return Classification(features, self.head(features))
+        return features if self.head is None else Classification(features, self.head(features))

@@ -1,6 +1,7 @@
 """Networks as pure functions over plain nested dicts, whatever library they were written in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -37,16 +38,29 @@ class Network(NamedTuple):
     apply: Apply
 
 
-def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
+def from_nnx(
+    build: Callable[[nnx.Rngs], nnx.Module],
+    *,
+    frozen: Sequence[str] = (),
+    call: Callable[[Any, PyTree], Any] | None = None,
+) -> Network:
     """A Flax NNX module as pure functions.
 
     Args:
       build: makes the module, ``build(rngs) -> module``; called for its structure and again by each
         ``init``.
+      frozen: patterns of paths of modules, such as ``"block[01]/*"`` or ``"*"``, that stay in
+        evaluation mode with ``train=True`` too: their batch statistics and dropout stand still.
+        Which parameters train is the caller's, by :func:`jaxfer.adapters.partition`.
+      call: ``call(module, x)``, what ``apply`` computes: ``lambda module, x: module.taps(x)``.
+        ``None`` calls the module.
 
     Returns:
       A :class:`Network` whose ``params`` are the module's ``nnx.Param`` and whose ``state`` is
       every other variable except random streams, which ``apply`` makes anew from its ``key``.
+
+    Raises:
+      ValueError: for a pattern that matches no module.
 
     >>> network = from_nnx(lambda rngs: nnx.BatchNorm(3, rngs=rngs))
     >>> params, state = network.init(jax.random.key(0))
@@ -58,6 +72,7 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     graphs: dict[bool, Any] = {}
     for train in (True, False):
         skeleton.train() if train else skeleton.eval()
+        _set_to_evaluation(skeleton, frozen)
         graphs[train], *kinds = nnx.split(skeleton, nnx.Param, nnx.RngState, ...)
     param_shapes, random, state_shapes = kinds
 
@@ -91,12 +106,27 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
         module = nnx.merge(
             graphs[train], fill(param_shapes, params), streams, fill(state_shapes, state)
         )
-        output = module(x)
+        output = module(x) if call is None else call(module, x)
         return output, nnx.to_pure_dict(
             nnx.state(module, nnx.Not(nnx.Any(nnx.Param, nnx.RngState)))
         )
 
     return Network(init, apply)
+
+
+def _set_to_evaluation(module: nnx.Module, patterns: Sequence[str]) -> None:
+    """Sets the parts of a module whose path matches, and all that they hold."""
+    parts = {"/".join(map(str, path)): part for path, part in nnx.iter_graph(module)}
+    parts = {name: part for name, part in parts.items() if isinstance(part, nnx.Module)}
+    for pattern in patterns:
+        chosen = [part for name, part in parts.items() if fnmatchcase(name, pattern)]
+        if not chosen:
+            raise ValueError(
+                f"frozen pattern {pattern!r} matches no module; there are "
+                f"{', '.join(sorted(name for name in parts if name))}."
+            )
+        for part in chosen:
+            part.eval()
 
 
 def from_linen(

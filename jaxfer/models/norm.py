@@ -20,12 +20,15 @@ class BatchNorm(nnx.Module):
       momentum: of the record, ``momentum * old + (1 - momentum) * new``; with 0 it is the last
         training batch's.
       epsilon: added to the variance.
+      unbiased_record: record the variance times ``n / (n - 1)``, as PyTorch does; what a training
+        batch is normalised by stays the biased one.
       rngs: unused, as the initial values are constants; every module takes it.
 
     Returns:
       A module that maps ``[..., features]`` to ``[..., features]``.
 
-    Source: Ioffe and Szegedy 2015, algorithm 1. The variance is the biased one, in the record too.
+    Source: Ioffe and Szegedy 2015, algorithm 1. The variance is the biased one, in the record too
+    unless it is asked for.
 
     >>> norm = BatchNorm(2, momentum=0.0, rngs=nnx.Rngs(0))
     >>> norm(jnp.array([[0.0, 1.0], [2.0, 5.0]])).round(3)
@@ -41,6 +44,7 @@ class BatchNorm(nnx.Module):
         *,
         momentum: float = 0.9,
         epsilon: float = 1e-5,
+        unbiased_record: bool = False,
         rngs: nnx.Rngs | None = None,
     ) -> None:
         del rngs
@@ -49,6 +53,7 @@ class BatchNorm(nnx.Module):
         self.mean = nnx.BatchStat(jnp.zeros(features))
         self.variance = nnx.BatchStat(jnp.ones(features))
         self.momentum, self.epsilon = momentum, epsilon
+        self.unbiased_record = unbiased_record
         self.use_running_average = False
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -59,7 +64,11 @@ class BatchNorm(nnx.Module):
             mean = jnp.mean(x, axes)
             variance = jnp.mean(jnp.square(x - mean), axes)
             self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * mean
-            self.variance[...] = self.momentum * self.variance[...] + (1 - self.momentum) * variance
+            recorded = variance
+            if self.unbiased_record:
+                points = x.size // x.shape[-1]
+                recorded = variance * points / max(points - 1, 1)
+            self.variance[...] = self.momentum * self.variance[...] + (1 - self.momentum) * recorded
         gain = self.scale[...] * jax.lax.rsqrt(variance + self.epsilon)
         return (x - mean) * gain + self.bias[...]
 

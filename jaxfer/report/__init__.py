@@ -4,6 +4,7 @@ For domain adaptation: a table of methods with its verdict in words, their curve
 of both domains, confusion matrices.
 """
 
+from jaxfer.report.accuracy_curves import accuracy_curves
 from jaxfer.report.adaptation import AdaptationRow, adaptation_summary
 from jaxfer.report.adaptation_table import adaptation_table, adaptation_verdict
 from jaxfer.report.compare import compare_runs, comparison_picture
@@ -14,16 +15,26 @@ from jaxfer.report.features import feature_scatter
 from jaxfer.report.functions import adaptation_curves
 from jaxfer.report.method_bars import method_bars
 from jaxfer.report.method_curves import MethodCurve, method_curves
+from jaxfer.report.method_dots import method_dots
 from jaxfer.report.null import null_distribution
 from jaxfer.report.run import Estimate, RunRecord, read_metrics, read_run, series
+from jaxfer.report.saliency import (
+    ImageSaliency,
+    TextSaliency,
+    image_saliency,
+    text_saliency,
+)
 from jaxfer.report.table import format_estimate, table
 from jaxfer.report.witness import witness_features, witness_images
 
 __all__ = [
     "AdaptationRow",
     "Estimate",
+    "ImageSaliency",
     "MethodCurve",
     "RunRecord",
+    "TextSaliency",
+    "accuracy_curves",
     "adaptation_curves",
     "adaptation_summary",
     "adaptation_table",
@@ -34,14 +45,17 @@ __all__ = [
     "episode_picture",
     "feature_scatter",
     "format_estimate",
+    "image_saliency",
     "learning_curve",
     "method_bars",
     "method_curves",
+    "method_dots",
     "null_distribution",
     "read_metrics",
     "read_run",
     "series",
     "table",
+    "text_saliency",
     "witness_features",
     "witness_images",
 ]

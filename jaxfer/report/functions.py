@@ -18,6 +18,7 @@ def adaptation_curves(
     out_png: str | Path,
     *,
     titles: Sequence[str] = (),
+    labels: Mapping[int, str] | None = None,
     title: str = "",
 ) -> None:
     """Draws each task's true function, its support points and what the learner makes of them.
@@ -30,6 +31,7 @@ def adaptation_curves(
       predictions: for a number of inner steps, the prediction after them, ``[tasks, points]``.
       out_png: the picture to write.
       titles: one per task; empty for none.
+      labels: what the legend says of a number of inner steps, where it is not to speak of steps.
       title: stands above the picture.
 
     Raises:
@@ -83,6 +85,7 @@ def adaptation_curves(
             )
             for (steps, values), (colour, dash, width) in zip(fits.items(), looks, strict=True):
                 label = f"after {steps} step{'s' * (steps != 1)}" if steps else "before adapting"
+                label = (labels or {}).get(steps, label)
                 axes.plot(
                     x[task][order],
                     values[task][order],

@@ -8,6 +8,8 @@ from jaxfer.training.devices import (
     replicate,
 )
 from jaxfer.training.loop import Fitted, Schedule, Stopped, fit
+from jaxfer.training.memory import PeakMemory, peak_memory
+from jaxfer.training.rate_finder import RateSearch, find_rate
 from jaxfer.training.run_folder import (
     RunFolder,
     hardware,
@@ -20,6 +22,8 @@ from jaxfer.training.state import Best, TrainState, init_train_state, remember_b
 __all__ = [
     "Best",
     "Fitted",
+    "PeakMemory",
+    "RateSearch",
     "RunFolder",
     "Schedule",
     "Stopped",
@@ -27,11 +31,13 @@ __all__ = [
     "compile_evaluation",
     "compile_step",
     "configure_devices",
+    "find_rate",
     "first",
     "fit",
     "hardware",
     "init_train_state",
     "open_run_folder",
+    "peak_memory",
     "remember_best",
     "replicate",
     "versions",

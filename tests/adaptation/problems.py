@@ -17,9 +17,9 @@ from jaxfer.typing import DomainBatch, LabelledBatch
 STEPS = 20
 
 
-def some_slow(names, fast):
-    """Parameters of a test, all but a few of them marked as slow."""
-    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+def others(mark, names, fast):
+    """Parameters of a test, all but a few of them marked as slow or thorough."""
+    return [name if name in fast else pytest.param(name, marks=mark) for name in names]
 
 
 def quickly(f):

@@ -9,7 +9,7 @@ from jaxfer import adaptation
 from jaxfer.adaptation.toy import toy_batch, toy_classifier
 from jaxfer.adapters import constant_strength, network_feature_map
 
-from .problems import some_slow
+from .problems import others
 
 STRENGTH = constant_strength(0.3)
 NETWORK = toy_classifier()
@@ -78,7 +78,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", some_slow(CASES, {"dann"}))
+@pytest.mark.parametrize("name", others(pytest.mark.slow, CASES, {"dann"}))
 def test_the_encoder_gets_the_adversarys_gradient_reversed(name, x64):
     """Times the strength, on top of that of the cross-entropy; the adversary gets its own."""
     method, reference = CASES[name]

@@ -13,7 +13,7 @@ from jaxfer.adapters import DomainStates, linear_feature_map
 from jaxfer.typing import DomainBatch, LabelledBatch
 
 from . import problems
-from .problems import equal, made, quickly, some_slow
+from .problems import equal, made, others, quickly
 
 PARAMS = {"a": jnp.array([1.0, 2.0]), "b": jnp.array([3.0])}
 KEY = jax.random.key(0)
@@ -179,7 +179,7 @@ MOVES = {
 }
 
 
-@pytest.mark.parametrize("name", some_slow(MOVES, {"tent"}))
+@pytest.mark.parametrize("name", others(pytest.mark.slow, MOVES, {"tent"}))
 def test_players_move_their_own_entries_alone(name):
     method, batch = made(name), problems.batch()
     method = method._replace(

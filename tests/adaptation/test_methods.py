@@ -10,7 +10,7 @@ from jaxfer import adaptation
 from jaxfer.experiments.adaptation_methods import METHODS
 
 from . import problems
-from .problems import STEPS, equal, made, quickly, some_slow
+from .problems import STEPS, equal, made, others, quickly
 
 FAST = {"dann", "shot"}
 PHASES = {"adda", "shot", "tent"}
@@ -38,7 +38,7 @@ def stacked(trees):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-@pytest.mark.parametrize("name", some_slow(METHODS, FAST))
+@pytest.mark.parametrize("name", others(pytest.mark.slow, METHODS, FAST))
 def test_every_method_takes_steps(name):
     """Two seeds as one program: all is finite, what is supervised is learnt, both seeds differ."""
     method, batch = made(name), problems.batch(24, 16, labelled=3)
@@ -88,7 +88,10 @@ def test_every_method_starts_from_a_trained_network(name):
 
 
 @pytest.mark.parametrize(
-    "name", some_slow([n for n in METHODS if n not in ("tent", "adabn")], {"source-only"})
+    "name",
+    others(
+        pytest.mark.thorough, [n for n in METHODS if n not in ("tent", "adabn")], {"source-only"}
+    ),
 )
 def test_target_labels_enter_as_their_cross_entropy(name, x64):
     """In that player's loss who trains the network on labels; TENT has no use for them."""
@@ -118,7 +121,7 @@ def test_target_labels_enter_as_their_cross_entropy(name, x64):
 SHARDED = ["pada", "shot", "adda", "cdan+e", "mcc", "mdd", "jan", "coral", "bnm", "infomax"]
 
 
-@pytest.mark.parametrize("name", some_slow(SHARDED, {"mcc"}))
+@pytest.mark.parametrize("name", others(pytest.mark.thorough, SHARDED, {"mcc"}))
 def test_four_devices_equal_one(name, x64):
     batch = problems.batch(24, 16)
     whole, part = made(name), made(name, axis_name="batch")

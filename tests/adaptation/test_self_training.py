@@ -98,7 +98,7 @@ def test_what_is_strongly_changed_learns_from_what_is_weakly_changed():
     np.testing.assert_allclose(metrics["source_loss"], -np.log(source).mean(), rtol=1e-4)
 
 
-@pytest.mark.parametrize("momentum", [pytest.param(0.0, marks=pytest.mark.slow), 0.9])
+@pytest.mark.parametrize("momentum", [pytest.param(0.0, marks=pytest.mark.thorough), 0.9])
 def test_pseudo_labels_are_of_the_nearest_centroid(momentum):
     """Two rounds, as published; with a momentum the centroids begin with what was before."""
     network = toy_classifier(classes=3)

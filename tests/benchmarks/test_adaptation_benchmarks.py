@@ -54,6 +54,27 @@ def test_an_adversarial_step_is_the_same_in_pytorch(benchmark_module, method):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["minilm-full", "minilm-lora", "minilm-probe", "resnet18-full"])
+def test_a_step_of_fine_tuning_is_the_same_in_pytorch(benchmark_module, name):
+    pytest.importorskip("torch")
+    module = benchmark_module("finetune_problem")
+    problem = module.make_problem(module.SMOKE[name])
+    (make,) = benchmark_module("peers.jaxfer_finetune").build(problem).values()
+    peer = make()
+    problem = problem._replace(**peer.info["shared"])
+    state, loss = peer.step(peer.state)
+    expected = peer.gradient(state)
+    for variant, build in benchmark_module("peers.torch_finetune").build(problem).items():
+        other = build()
+        state, value = other.step(other.state)
+        assert float(value) == pytest.approx(float(loss), rel=1e-5)
+        found = other.gradient(state)
+        assert found.keys() == expected.keys()
+        error = benchmark_module("problem").relative_error(found, expected)
+        assert error < 1e-4, variant
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["uda_amazon", "adversarial"])
 def test_it_runs(benchmark_module, monkeypatch, tmp_path, capfd, name):
     pytest.importorskip("torch")
@@ -63,13 +84,15 @@ def test_it_runs(benchmark_module, monkeypatch, tmp_path, capfd, name):
     [row] = rows.values()
     assert len(row["peers"]) == 2
     for found in row["peers"].values():
-        assert found["first_seconds"] > found["median"] > 0
+        assert min(found["first_seconds"], found["median"]) > 0
+    compiled = next(iter(row["peers"].values()))  # jaxfer; what is eager is as fast at first
+    assert compiled["first_seconds"] > compiled["median"]
     assert "the fastest other takes" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["uda_amazon", "adversarial"])
+@pytest.mark.parametrize("name", ["uda_amazon", "adversarial", "finetune"])
 @pytest.mark.parametrize("flags", [["--repeats", "0"], ["--rows", "none"], ["--threads", "9999"]])
 def test_flags_that_cannot_be(benchmark_module, name, flags, capsys):
     with pytest.raises(SystemExit):
-        benchmark_module(name).parse(flags)
+        benchmark_module(name).main(flags)
     assert flags[0].strip("-") in capsys.readouterr().err

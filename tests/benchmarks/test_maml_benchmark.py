@@ -79,7 +79,7 @@ def test_each_repeated_product_needs_the_one_before(benchmark_module):
 
 
 def test_turns_are_paired_and_slow_peers_sit_some_out(benchmark_module):
-    maml = benchmark_module("maml")
+    module = benchmark_module("turns")
     taken = []
 
     def peer(name, seconds):
@@ -92,19 +92,19 @@ def test_turns_are_paired_and_slow_peers_sit_some_out(benchmark_module):
 
     asks = {"jaxfer_maml": peer("jaxfer_maml", 0.1), "slow": peer("slow", 20.0)}
     variants = {"jaxfer_maml": {"a": 0.1}, "slow": {"a": 20.0, "b": 30.0}}
-    turns = maml.take_turns(asks, variants, 6)
+    turns = module.take_turns(asks, variants, 6)
     assert turns["jaxfer_maml"] == [0.1] * 6
     assert turns["slow"] == [20.0, None, 20.0, None, 20.0, None]
     assert taken[:3] == [("jaxfer_maml", 5), ("slow", 1), ("jaxfer_maml", 5)]
-    summary = maml.summarise([4.0, None, 9.0], [2.0, 100.0, 3.0])
+    summary = module.summarise([4.0, None, 9.0], [2.0, 100.0, 3.0])
     assert (summary["median"], summary["ratio"]) == (6.5, 2.5)
 
 
 def test_a_peer_that_computes_something_else_is_no_result(benchmark_module):
-    maml, worker = benchmark_module("maml"), benchmark_module("worker")
+    side_by_side, worker = benchmark_module("side_by_side"), benchmark_module("worker")
     expected = worker.Built({}, 0.0, 1.0, {"w": np.ones(4)}, {})
     near = expected._replace(loss=1.0001, gradient={"w": np.full(4, 1.0001)})
-    errors = maml.compare(near, expected, 1e-3)
+    errors = side_by_side.compare(near, expected, 1e-3)
     assert errors["gradient_error"] == pytest.approx(1e-4)
     for wrong in (
         expected._replace(loss=1.01),
@@ -112,7 +112,7 @@ def test_a_peer_that_computes_something_else_is_no_result(benchmark_module):
         expected._replace(loss=float("nan")),
     ):
         with pytest.raises(worker.PeerError, match="does not compute what jaxfer does"):
-            maml.compare(wrong, expected, 1e-3)
+            side_by_side.compare(wrong, expected, 1e-3)
 
 
 def test_what_goes_wrong_in_a_peer_is_said_here(benchmark_module):

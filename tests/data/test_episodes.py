@@ -3,7 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfer.data import check_episode_shape, sample_episode
+from jaxfer.data import (
+    check_episode_shape,
+    sample_episode,
+    sample_labelled,
+    sample_trajectory,
+)
 from jaxfer.typing import UserError
 
 CLASSES, EXAMPLES, SIDE = 12, 20, 6
@@ -154,3 +159,78 @@ def test_bad_images():
     with pytest.raises(ValueError, match="square to be rotated; got 8 x 9"):
         oblong = jnp.zeros((5, 20, 8, 9), jnp.uint8)
         sample_episode(key, oblong, pool, rotations=True, **SHAPE)
+
+
+GROUPS = np.repeat([7, 5, 9], [5, 4, 3])  # of the 12 classes
+
+
+def groups_of(task, catalogue):
+    return [GROUPS[c] for c in dict.fromkeys(identify(task.support, catalogue)[:, 0])]
+
+
+def test_episodes_of_one_group_are_filled_up_where_it_is_small(images, catalogue):
+    tasks = draw(images, 60, False, way=4, groups=jnp.asarray(GROUPS))
+    found = [groups_of(task, catalogue) for task in tasks]
+    counts = [max(each.count(g) for g in set(each)) for each in found]
+    assert set(counts) == {3, 4}  # three of the smallest group and one of another, or all of one
+    assert {each[0] for each in found} == {5, 7, 9}
+    # Where the stranger stands does not give it away.
+    strangers = {
+        next(i for i, g in enumerate(each) if g != 9) for each in found if each.count(9) == 3
+    }
+    assert len(strangers) > 1
+
+
+def test_a_share_of_the_episodes_is_of_one_group(images, catalogue):
+    tasks = draw(images, 200, False, way=3, groups=jnp.asarray(GROUPS), within=0.5)
+    share = np.mean([len(set(groups_of(task, catalogue))) == 1 for task in tasks])
+    by_chance = (5 * 4 * 3 + 4 * 3 * 2 + 3 * 2) / (12 * 11 * 10)
+    assert abs(share - (0.5 + 0.5 * by_chance)) < 0.12
+
+
+def test_groups_that_do_not_fit(images):
+    with pytest.raises(ValueError, match="groups must hold one number for each of the 12 classes"):
+        draw(images, 1, False, groups=jnp.zeros(3))
+    with pytest.raises(ValueError, match="within be from 0 to 1; got .* and 1.5"):
+        draw(images, 1, False, groups=jnp.asarray(GROUPS), within=1.5)
+
+
+@pytest.mark.parametrize("rotations", [False, True])
+def test_labelled_images_are_of_the_class_and_turn_that_their_label_says(
+    images, catalogue, rotations
+):
+    pool = jnp.array([3, 8, 11])
+    batch = sample_labelled(
+        jax.random.key(0), jnp.asarray(images), pool, count=120, rotations=rotations
+    )
+    found = identify(batch, catalogue)
+    place, turn = np.divmod(batch.y, 4) if rotations else (batch.y, 0 * batch.y)
+    np.testing.assert_array_equal(found[:, 0], np.asarray(pool)[place])
+    np.testing.assert_array_equal(found[:, 2], turn)
+    assert len(np.unique(batch.y)) == (12 if rotations else 3)
+    with pytest.raises(ValueError, match="count must be at least 1; got 0"):
+        sample_labelled(jax.random.key(0), jnp.asarray(images), pool, count=0, rotations=False)
+
+
+def test_a_trajectory_is_class_by_class_and_its_labels_are_those_of_the_random_batch(
+    images, catalogue
+):
+    pool = jnp.array([3, 8, 11, 0])
+    task = sample_trajectory(jax.random.key(0), jnp.asarray(images), pool, way=2, shot=3, random=50)
+    shown, asked = (identify(batch, catalogue) for batch in task)
+    np.testing.assert_array_equal(shown[:, 0], np.asarray(pool)[task.support.y])
+    np.testing.assert_array_equal(asked[:, 0], np.asarray(pool)[task.query.y])
+    assert len(set(task.support.y[:3].tolist())) == len(set(task.support.y[3:].tolist())) == 1
+    assert task.support.y[0] != task.support.y[3]
+    assert len({tuple(each[:2]) for each in shown}) == 6  # no drawing twice
+    assert set(task.query.y.tolist()) == {0, 1, 2, 3}
+    for change, complaint in (
+        (dict(way=5), "way must be at least 1 and at most 4; got 5"),
+        (dict(shot=21), "shot must be at least 1 and at most 20; got 21"),
+        (dict(random=0), "random must be at least 1; got 0"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            sample_trajectory(
+                jax.random.key(0), jnp.asarray(images), pool,
+                **dict(way=2, shot=3, random=5) | change,
+            )  # fmt: skip

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from jaxfer.data import CharacterSet, alphabet_split, draw_glyphs, random_class_split
+from jaxfer.data import (
+    CharacterSet,
+    alphabet_split,
+    background_split,
+    draw_glyphs,
+    random_class_split,
+)
 from jaxfer.typing import UserError
 
 
@@ -69,3 +75,19 @@ def test_no_evaluation_alphabet(characters):
     background = np.ones(30, bool)
     with pytest.raises(UserError, match="give other characters or split at random"):
         alphabet_split(characters._replace(background=background), seed=0)
+
+
+def test_a_background_split_trains_on_any_alphabet_of_the_background(characters):
+    split = background_split(characters, validation_classes=7, seed=0)
+    assert [len(part) for part in split[:2]] == [characters.background.sum() - 7, 7]
+    assert characters.background[np.concatenate(split[:2])].all()
+    assert sorted(np.concatenate(split)) == list(range(30))
+    np.testing.assert_array_equal(split.test, np.flatnonzero(~characters.background))
+    other = background_split(characters, validation_classes=7, seed=1)
+    assert split.validation.tolist() != other.validation.tolist()
+    with pytest.raises(UserError, match="needs 1 to .* of its .* characters for validation"):
+        background_split(characters, validation_classes=30, seed=0)
+    with pytest.raises(UserError, match="and evaluation characters beside them; got 1 and 0"):
+        background_split(
+            characters._replace(background=np.ones(30, bool)), validation_classes=1, seed=0
+        )

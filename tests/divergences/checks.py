@@ -14,13 +14,13 @@ def quickly(f):
     return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})
 
 
-def some_slow(values, fast):
-    """Parameters of a test, tuples or single ones, all but the fast ones marked as slow."""
+def sampled(values, fast):
+    """Parameters of a test, tuples or single ones, all but the fast ones marked as thorough."""
     return [
         value
         if value in fast
         else pytest.param(
-            *(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.slow
+            *(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.thorough
         )
         for value in values
     ]

@@ -42,7 +42,7 @@ def test_value_of_every_estimator(estimator, x64):
         np.testing.assert_allclose(found, reference(source, target, estimator, a, b), rtol=1e-10)
 
 
-@pytest.mark.parametrize("block_size", [4, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("block_size", [4, pytest.param(None, marks=pytest.mark.thorough)])
 def test_derivatives(block_size, x64):
     source, target = two(2)
     arguments = (source, target, weights(1, 7), weights(2, 9))

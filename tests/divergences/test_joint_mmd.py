@@ -94,7 +94,7 @@ def test_two_gaussian_layers_are_one_of_both_features(estimator, x64):
     np.testing.assert_allclose(run(joint_mmd, source, target, **options), joined, rtol=1e-11)
 
 
-@pytest.mark.parametrize("block_size", [5, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("block_size", [5, pytest.param(None, marks=pytest.mark.thorough)])
 def test_derivatives(block_size, x64):
     """By every layer, the weights and the bandwidths; and a second one."""
     source, target = layers(5)

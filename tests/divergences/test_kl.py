@@ -66,8 +66,9 @@ def test_closed_forms(x64):
     np.testing.assert_allclose(exact(source, target, covariance="diagonal"), sum(alone))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "f", [FULL, pytest.param(DIAGONAL, marks=pytest.mark.slow)], ids=["full", "diagonal"]
+    "f", [FULL, pytest.param(DIAGONAL, marks=pytest.mark.thorough)], ids=["full", "diagonal"]
 )
 def test_gaussian_contract(f, x64):
     checks.assert_zero_at_equality(f)
@@ -78,7 +79,9 @@ def test_gaussian_contract(f, x64):
     checks.assert_shards_equal_the_whole(f, atol=1e-9)
 
 
-@pytest.mark.parametrize("covariance", ["diagonal", pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "covariance", ["diagonal", pytest.param("full", marks=pytest.mark.thorough)]
+)
 def test_degenerate_samples(covariance):
     f = partial(kl_gaussian, covariance=covariance)
     checks.assert_finite_where_points_coincide(f)

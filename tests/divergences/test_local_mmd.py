@@ -137,7 +137,7 @@ def test_a_class_with_one_point_has_finite_derivatives():
     assert np.isfinite(gradient).all() and np.asarray(gradient).any()
 
 
-@pytest.mark.parametrize("block_size", [4, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("block_size", [4, pytest.param(None, marks=pytest.mark.thorough)])
 def test_derivatives(block_size, x64):
     """By points, soft labels, weights and the bandwidth; forward mode; a second one by the points."""
     source, target = two(5)

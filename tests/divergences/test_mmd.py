@@ -15,7 +15,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 
 from jaxfer import MMD_PRESETS, GaussianKernel, kernel_bandwidth, mmd
 
-from .checks import assert_mistakes_are_refused, some_slow
+from .checks import assert_mistakes_are_refused, sampled
 from .mmd_references import (
     ACROSS,
     DISTANCES,
@@ -64,7 +64,7 @@ def weighted(**options):
 # Value
 
 
-@pytest.mark.parametrize("kernel", some_slow(KERNELS, {"gaussian", "laplace_l1"}))
+@pytest.mark.parametrize("kernel", sampled(KERNELS, {"gaussian", "laplace_l1"}))
 def test_value_of_every_kernel_and_estimator(kernel, x64):
     source, target = two(n=11, m=9)
     a, b = weights(1, 11), weights(2, 9)
@@ -198,7 +198,7 @@ def test_repeated_points_are_integer_weights(x64):
 
 @pytest.mark.parametrize(
     ("size", "kernel", "estimator"),
-    some_slow(
+    sampled(
         [(size, "gaussian", "unbiased") for size in (1, 4, 7, 64)]
         + [(4, "gaussian", "biased"), (4, "laplace_l1", "biased"), (7, "polynomial", "unbiased")],
         {(4, "gaussian", "unbiased"), (7, "polynomial", "unbiased")},
@@ -290,9 +290,9 @@ SECOND = {
     "name",
     [
         "in blocks",
-        pytest.param("mean_with_gradient", marks=pytest.mark.slow),
-        pytest.param("laplace_l2", marks=pytest.mark.slow),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in SECOND),
+        pytest.param("mean_with_gradient", marks=pytest.mark.thorough),
+        pytest.param("laplace_l2", marks=pytest.mark.thorough),
+        *(pytest.param(name, marks=pytest.mark.thorough) for name in SECOND),
     ],
 )
 def test_second_derivative_in_every_mode(name, x64):
@@ -403,7 +403,7 @@ def _lower_median(pairs):
     return jnp.sort(jax.lax.stop_gradient(pairs).ravel())[(pairs.size - 1) // 2]
 
 
-@pytest.mark.parametrize("n", some_slow([6, 7], {6}))
+@pytest.mark.parametrize("n", sampled([6, 7], {6}))
 def test_pytorch_adapt(n, x64):
     source, target = two(13, n, n)
 
@@ -423,7 +423,7 @@ def test_pytorch_adapt(n, x64):
     assert_preset("pytorch_adapt", published, source, target)
 
 
-@pytest.mark.parametrize(("n", "m"), some_slow([(6, 9), (7, 7)], {(6, 9)}))
+@pytest.mark.parametrize(("n", "m"), sampled([(6, 9), (7, 7)], {(6, 9)}))
 def test_pytorch_adapt_quadratic(n, m, x64):
     source, target = two(14, n, m)
 
@@ -446,6 +446,7 @@ def test_scikit_learn(x64):
     np.testing.assert_allclose(found, expected, rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_the_lower_median_is_that_of_torch(x64):
     torch = pytest.importorskip("torch")
     for n in (6, 7):
@@ -484,7 +485,7 @@ def test_presets_cannot_be_changed():
 # Identities
 
 
-@pytest.mark.parametrize("kernel", some_slow(KERNELS, {"gaussian", "laplace_l2"}))
+@pytest.mark.parametrize("kernel", sampled(KERNELS, {"gaussian", "laplace_l2"}))
 def test_identities(kernel, x64):
     source, target = two(17)
     a, b = weights(1, 7), weights(2, 9)
@@ -576,7 +577,7 @@ def assert_precise(kernel, source, target):
 
 @pytest.mark.parametrize(
     ("kernel", "rule"),
-    some_slow(
+    sampled(
         [
             *((kernel, "mean") for kernel in KERNELS),
             ("gaussian", "median"),
@@ -623,7 +624,7 @@ def test_derivatives_are_finite_where_points_coincide(kernel, rule):
 
 @pytest.mark.parametrize(
     ("estimator", "block_size"),
-    some_slow(
+    sampled(
         [("biased", 4), *((name, None) for name in ESTIMATORS)], {("biased", 4), ("unbiased", None)}
     ),
 )
@@ -756,7 +757,11 @@ ON_DEVICES = [
     "name",
     [
         *ON_DEVICES,
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ACROSS if name not in ON_DEVICES),
+        *(
+            pytest.param(name, marks=pytest.mark.thorough)
+            for name in ACROSS
+            if name not in ON_DEVICES
+        ),
     ],
 )
 def test_shards_equal_the_whole(name):

@@ -24,7 +24,7 @@ with (
     from ott.geometry import costs, pointcloud
     from ott.tools import sinkhorn_divergence as ott_divergence
 
-BOTH = ["squared_l2", pytest.param("l2", marks=pytest.mark.slow)]
+BOTH = ["squared_l2", pytest.param("l2", marks=pytest.mark.thorough)]
 COSTS = {"squared_l2": costs.SqEuclidean(), "l2": costs.Euclidean()}
 TIGHT = {"tolerance": 1e-11, "max_iterations": 10_000}
 
@@ -60,8 +60,8 @@ def distances(source, target):
     [
         ("squared_l2", True),
         ("l2", True),
-        pytest.param("squared_l2", False, marks=pytest.mark.slow),
-        pytest.param("l2", False, marks=pytest.mark.slow),
+        pytest.param("squared_l2", False, marks=pytest.mark.thorough),
+        pytest.param("l2", False, marks=pytest.mark.thorough),
     ],
 )
 def test_value_and_gradient_are_otts(cost, weighted, x64):
@@ -169,6 +169,7 @@ def test_the_second_derivative_holds_the_plan_fixed(x64):
     np.testing.assert_allclose(hessian, 2 * np.eye(3), atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cost", BOTH)
 def test_degenerate_samples(cost):
     def f(source, target, **options):

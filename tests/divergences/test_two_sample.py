@@ -152,6 +152,7 @@ def test_the_null_of_the_unbiased_statistic_is_zero_on_average():
     assert abs(test.null.mean()) < 4 * test.null.std() / np.sqrt(2000)
 
 
+@pytest.mark.slow
 def test_a_key_gives_one_answer_and_blocks_do_not_change_it(x64):
     source, target = two(4, 11, 14)
 

@@ -75,7 +75,10 @@ def test_many_points_with_weights_in_float32():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("p", [1, pytest.param(1.5, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize(
+    "p",
+    [1, pytest.param(1.5, marks=pytest.mark.thorough), pytest.param(2, marks=pytest.mark.thorough)],
+)
 def test_contract_on_the_line(p, x64):
     f = partial(wasserstein_1d, p=p)
     # A gradient of p=1 has the size of a weight however close two points are.
@@ -88,7 +91,7 @@ def test_contract_on_the_line(p, x64):
         checks.assert_transforms(f, d=None)
 
 
-@pytest.mark.parametrize("p", [1, pytest.param(1.5, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize("p", [1, pytest.param(1.5, marks=pytest.mark.thorough), 2])
 def test_degenerate_samples(p):
     f = partial(wasserstein_1d, p=p)
     checks.assert_finite_where_points_coincide(f, d=None)
@@ -165,6 +168,7 @@ def test_sliced_identities_and_transforms(x64):
     checks.assert_transforms(SLICED)
 
 
+@pytest.mark.slow
 def test_sliced_degenerate_samples():
     checks.assert_finite_where_points_coincide(SLICED)
     checks.assert_an_empty_side_is_0(SLICED)

@@ -153,6 +153,7 @@ def test_a_comparison_that_was_stopped_goes_on(tmp_path, plain):
     assert (folder / "dann" / "metrics.jsonl").read_bytes() == kept
 
 
+@pytest.mark.slow
 def test_of_a_target_without_labels_no_accuracy_is_claimed(tmp_path):
     bare = toy_shift(domain("bare", shift=1.5, labels=False))
     done, seen = compared(tmp_path / "bare", bare, methods=("source-only",))
@@ -235,6 +236,7 @@ def nothing_picked(compiled_quickly, tmp_path_factory):
         return compared(path, open_shift(), methods=("osbp",), steps=4)
 
 
+@pytest.mark.slow
 def test_where_nothing_is_picked_source_only_is_what_is_reported(nothing_picked):
     done, seen = nothing_picked
     assert "in 2 of 2 seeds the guard left nothing to pick, and source-only was kept" in done.out

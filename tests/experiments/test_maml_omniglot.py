@@ -198,6 +198,7 @@ def test_a_checkpoint_of_another_configuration(finished):
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_only_tested_again(copied):
     before = {step: arrays(copied, step) for step in (200, 300)}
     lines = (copied / "metrics.jsonl").read_text()

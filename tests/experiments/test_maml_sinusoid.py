@@ -223,7 +223,7 @@ def test_the_seed_decides_and_runs_side_by_side_are_single_runs(tmp_path, fewer)
         assert distance(mine, single) < 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough  # a stage of .ci/run does it, too
 def test_the_smoke_test_of_the_real_thing(start, tmp_path):
     out, err = start("maml_sinusoid", "--smoke", plain=True, PYTHONWARNINGS="error").end()
     assert out.count("trained with 1 steps") == 3 and out.count("untrained network") == 3

@@ -108,6 +108,7 @@ def test_what_is_printed(digits):
     assert last.startswith(f"In {digits.folder}: ")
 
 
+@pytest.mark.slow
 def test_no_blur_is_no_shift(tmp_path):
     config = dataclasses.replace(SMALL, out=tmp_path, blur=0, permutations=39, max_points=200)
     assert do(run, config).summary["verdict"].startswith("No shift found")
@@ -150,6 +151,7 @@ def test_unreadable_images_are_an_error_unless_they_may_be_skipped(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_two_tables(tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setattr(
@@ -313,7 +315,7 @@ def test_the_examples_of_its_docstring_can_be_copied():
     assert set(re.findall(r"\w+\.png", shift.__doc__)) == {name for name in FILES if "png" in name}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough  # a stage of .ci/run does it, too
 def test_the_smoke_test_of_the_real_thing(start, tmp_path):
     out, err = start("shift", "--smoke", plain=True, PYTHONWARNINGS="error").end()
     assert "blurred with sigma 0.5" in out and "19 permutations" in out and not err

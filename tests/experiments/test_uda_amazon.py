@@ -160,6 +160,7 @@ def test_mistakes_are_named_in_one_sentence(flags, sentence, tmp_path):
     assert sentence in fail(*flags, "--out", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_files_of_the_users_own(tmp_path):
     draw = np.random.default_rng(0)
     for domain in ("toys", "tools"):

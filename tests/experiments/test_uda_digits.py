@@ -166,7 +166,7 @@ def test_the_examples_of_its_docstring_can_be_copied():
         assert parse(Config, flags, presets=PRESETS, smoke=SMOKE, name="uda_digits").out
 
 
-@pytest.mark.slow
+@pytest.mark.thorough  # a stage of .ci/run does it, too
 def test_the_smoke_test_of_the_real_thing(start):
     out, _ = start("uda_digits", "--smoke").end()
     assert "scikit-learn's handwritten digits" in out and "Trained on the target" in out

@@ -182,7 +182,7 @@ def test_the_examples_of_its_docstring_can_be_copied():
         assert parse(Config, flags, presets=PRESETS, smoke=SMOKE, name="uda_images").out
 
 
-@pytest.mark.slow
+@pytest.mark.thorough  # a stage of .ci/run does it, too
 def test_the_smoke_test_of_the_real_thing(start):
     out, _ = start("uda_images", "--smoke").end()
     assert "scikit-learn's handwritten digits" in out

@@ -104,7 +104,7 @@ def test_the_examples_of_its_docstring_can_be_copied():
         assert parse(Config, flags, presets=PRESETS, smoke=SMOKE, name="uda_speech").out
 
 
-@pytest.mark.slow
+@pytest.mark.thorough  # a stage of .ci/run does it, too
 def test_the_smoke_test_of_the_real_thing(start):
     out, _ = start("uda_speech", "--smoke", "--speaker", "emil").end()
     assert "as the voices ada, bruno, carla, david, fay" in out.split("\n")[0]

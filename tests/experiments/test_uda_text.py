@@ -82,6 +82,7 @@ def test_words_are_dropped_in_training_alone():
             "none, which is no folder; name one that holds",
         ),
         (["--methods", "damn"], "There is no method 'damn'; the methods are: source-only"),
+        (["--methods", "dann", "vada", "vat"], "--methods has vada and vat, which moves inputs"),
         (["--validator", "target_accuracy"], "There is no validator 'target_accuracy'"),
         (["--word-dropout", "1"], "--word-dropout is 1.0; give less than 1"),
         (["--dropout", "-1"], "--dropout is -1.0; give at least 0"),
@@ -106,7 +107,7 @@ def test_the_examples_of_its_docstring_can_be_copied():
     assert parse(Config, ["--preset", "reviews"], presets=PRESETS).length == 150
 
 
-@pytest.mark.slow
+@pytest.mark.thorough  # a stage of .ci/run does it, too
 def test_the_smoke_test_of_the_real_thing(start):
     out, _ = start("uda_text", "--smoke").end()
     assert "NOT reviews of anybody" in out and "Trained on the target with its labels" in out

@@ -15,6 +15,7 @@ import jaxfer
 
 PURE = (
     "typing",
+    "references",
     "divergences",
     "adapters",
     "losses",

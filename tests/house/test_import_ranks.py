@@ -8,6 +8,7 @@ import pytest
 
 RANKS = {
     "typing": 0,
+    "references": 0,
     "divergences": 1,
     "adapters": 2,
     "losses": 2,
@@ -20,7 +21,8 @@ RANKS = {
     "data": 4,
     "training": 4,
     "report": 4,
-    "experiments": 5,
+    "inference": 5,
+    "experiments": 6,
 }
 PURE = 3
 ALLOWED_IN_PURE = {"jax", "numpy", "optax", "jaxfer"} | set(sys.stdlib_module_names)

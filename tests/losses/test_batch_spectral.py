@@ -113,8 +113,8 @@ KINKS = {
     "shape",
     [
         pytest.param((6, 4), id="tall"),
-        pytest.param((4, 6), id="wide", marks=pytest.mark.slow),
-        pytest.param((4, 4), id="square", marks=pytest.mark.slow),
+        pytest.param((4, 6), id="wide", marks=pytest.mark.thorough),
+        pytest.param((4, 4), id="square", marks=pytest.mark.thorough),
     ],
 )
 def test_derivatives_are_differences_and_subgradients_at_a_kink(shape, x64):

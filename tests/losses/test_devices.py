@@ -28,12 +28,19 @@ def one(f):
     return lambda x, y, a, b, labels, n: f(x, weights=a, axis_name=n)
 
 
+def labelled(f, **options):
+    return lambda x, y, a, b, labels, n: f(x, labels, weights=a, axis_name=n, **options)
+
+
 functions = {
     "domain": two(lambda x, y, **o: l.domain_adversarial(x[:, 0], y[:, 0], **o)),
     "critic": two(lambda x, y, **o: l.wasserstein_critic(x[:, 0], y[:, 0], **o)),
     "margin": two(lambda x, y, **o: l.margin_disparity(x[:, ::-1], x, y[:, ::-1], y, **o)),
     "confusion": one(l.minimum_class_confusion),
     "norm": one(l.hard_feature_norm),
+    "pairs": labelled(l.contrastive, margin=3.0),
+    "triplets": labelled(l.triplet, margin=2.0),
+    "supervised": labelled(l.supervised_contrastive),
     "spectral": one(l.batch_spectral_penalty),
     "nuclear": one(l.nuclear_norm_maximization),
     "information": one(l.information_maximization),

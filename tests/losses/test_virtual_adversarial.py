@@ -139,7 +139,7 @@ def test_under_vmap_with_keys_of_their_own(x64):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, pytest.param({"finite_difference": 1e-2}, marks=pytest.mark.slow)]
+    "options", [{}, pytest.param({"finite_difference": 1e-2}, marks=pytest.mark.thorough)]
 )
 def test_degenerate_networks_have_finite_gradients(options):
     x = inputs(dtype=np.float32)

@@ -56,7 +56,7 @@ class Layer(NamedTuple):
     ],
     ids=["array", "tuple", "namedtuple", "nested"],
 )
-@pytest.mark.parametrize("steps", [2, 12])
+@pytest.mark.parametrize("steps", [2, pytest.param(12, marks=pytest.mark.thorough)])
 def test_parameters_are_any_pytree(params, steps):
     params = jax.tree.map(jnp.asarray, params)
 
@@ -145,7 +145,7 @@ def test_both_ways_of_repeating_are_the_plain_loop(steps, remat, x64):
     assert state["count"] == steps
 
 
-@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.thorough), 3])
 def test_orders_zero_and_one_are_stop_and_through(steps, x64):
     params, task = to_jax(make_params()), to_jax(make_task())
 

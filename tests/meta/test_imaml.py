@@ -63,6 +63,7 @@ def test_the_reference_has_converged():
     assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(force)) < 1e-8
 
 
+@pytest.mark.slow
 def test_meta_gradient_is_that_of_the_unrolled_proximal_problem(x64):
     learner = imaml(make_loss(), solver_steps=50, **OPTIONS)
     assert_meta_gradient(learner, learner.init(make_params()), objective, make_task(), **TOLERANCES)

@@ -36,7 +36,7 @@ def objective(meta, task, steps=2, adapted=None, support="none", query="none"):
     return maml_objective(meta["params"], rates, task, support, query)
 
 
-@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.thorough), 3])
 def test_maml_meta_gradient_is_that_of_finite_differences(steps, x64):
     learner = maml(make_loss(), rule=optax.sgd(RATE), steps=steps)
     meta, task = learner.init(make_params()), make_task()

@@ -99,7 +99,10 @@ def test_multi_step_weights_table(step, anneal_steps, expected):
     np.testing.assert_allclose(traced, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("step", [0, 3, 10])
+@pytest.mark.parametrize(
+    "step",
+    [pytest.param(0, marks=pytest.mark.thorough), 3, pytest.param(10, marks=pytest.mark.thorough)],
+)
 def test_meta_gradient_of_the_multi_step_loss(step, x64):
     learner = maml_plus_plus(make_loss(), rate=RATE, steps=STEPS, anneal_steps=10)
     weights = {0: (1 / 3, 1 / 3, 1 / 3), 3: (0.7 / 3, 0.7 / 3, 1.6 / 3), 10: (0, 0, 1)}[step]

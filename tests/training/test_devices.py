@@ -205,7 +205,7 @@ def test_tasks_that_do_not_split(start, tmp_path):
     [
         ("divides=32", "", "COUNT false"),
         ("divides=1", "", "1 absent"),
-        ("3", "", "3 false"),
+        pytest.param("3", "", "3 false", marks=pytest.mark.thorough),
         ("2", "--xla_cpu_multi_thread_eigen=true", "2 true"),
         ("divides=9", "--xla_force_host_platform_device_count=4", "3 false"),
     ],

@@ -98,6 +98,7 @@ def test_the_numbers_are_those_of_the_three_functions():
     np.testing.assert_array_equal(found.target_points, np.arange(M))
 
 
+@pytest.mark.slow
 def test_the_kernel_and_the_folds_are_the_callers():
     found = words(shift=1.0, kernel="laplace_l2", bandwidth=2.0, folds=3)
     source, target = two(shift=1.0)
@@ -106,6 +107,7 @@ def test_the_kernel_and_the_folds_are_the_callers():
     assert found.classifier.fold_errors.shape == (3,)
 
 
+@pytest.mark.slow
 def test_of_many_points_some_are_looked_at_and_the_verdict_says_so():
     source, target = two(shift=3.0)
     found = diagnose(source, target, key=KEY, permutations=49, top=5, max_points=70)
@@ -126,6 +128,7 @@ def test_of_many_points_some_are_looked_at_and_the_verdict_says_so():
     assert found.classifier.target_folds.shape == (70,)
 
 
+@pytest.mark.slow
 def test_the_key_decides():
     source, target = two(shift=0.3)
     one, again, other = (

@@ -62,6 +62,7 @@ def test_it_is_scikit_learns_logistic_regression_on_the_same_folds(x64, n, m, d,
     np.testing.assert_allclose(distance, 2 * (1 - 2 * expected), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_in_single_precision_it_is_nearly_the_same():
     source, target = two(shift=0.5)
     _, info = proxy_a_distance(
@@ -120,6 +121,7 @@ def test_units_and_places_of_features_are_of_no_account():
     np.testing.assert_allclose(moved.source_log_odds, info.source_log_odds, rtol=2e-2, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_both_sides_count_alike_whatever_their_sizes():
     # 20 against 400: to call everything target would be right on 95% of the points.
     draw = np.random.default_rng(0)

@@ -1,0 +1,229 @@
+r"""Fine-tune an encoder of images: a folder of classes, part of CIFAR-10, or handwritten digits.
+
+Published weights, or those of pretrain_images, are fine-tuned in several ways (--methods), one
+after the other, each with all its seeds, beside the same network from scratch and a linear probe.
+The step that is reported is picked on a part of the training set.
+
+    python -m jaxfer.experiments.finetune_images
+    python -m jaxfer.experiments.finetune_images --data FOLDER --network resnet18 --color \
+        --image-size 64 --model resnet18.safetensors
+    python -m jaxfer.experiments.finetune_images --preset cifar10 --data-dir DIR
+
+FOLDER has a subfolder for each class. The safetensors may be named as timm, torchvision or
+transformers do. Without data, scikit-learn's digits are taken after pre-training on generated
+characters, which runs first, so that something real runs with no network at all; it takes some
+minutes on two cores. experiments/finetune_images/README.md has what was measured. The run folder
+gets config.json, summary.json, confusion.png, saliency.png (the places that single predictions
+turned on), for each method a folder with its metrics.jsonl, TensorBoard events and checkpoints, and
+model/, which predicts:
+
+    import jaxfer
+    print(jaxfer.predict("runs/finetune_images/model", ["photo.jpg"]).labels)
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from flax import nnx
+
+from jaxfer.data import Domain, train_test_indices
+from jaxfer.evaluation import integrated_gradients
+from jaxfer.experiments import finetune_methods as methods
+from jaxfer.experiments import pretrain_images
+from jaxfer.experiments.command_line import check_at_least, main
+from jaxfer.experiments.finetune_run import Task, compare
+from jaxfer.experiments.image_data import read_images, shift_images
+from jaxfer.inference import save_model
+from jaxfer.models import ImageClassifier, from_nnx
+from jaxfer.models.image_networks import (
+    ImageNetwork,
+    image_input,
+    image_network,
+    load_image_encoder,
+)
+from jaxfer.report import ImageSaliency, image_saliency
+from jaxfer.typing import Key, PyTree, UserError
+
+SHOWN = 5  # right predictions that are drawn, and as many wrong ones
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(methods.FineTuningOptions):
+    """The settings of a run; the defaults are for handwritten digits."""
+
+    data: Annotated[str, tyro.conf.arg(metavar="digits|cifar10|FOLDER")] = "digits"
+    """The images: a folder of classes, or a name."""
+
+    network: Annotated[str, tyro.conf.arg(metavar="NAME")] = "small"
+    """The encoder: small, resnet18, resnet34, resnet50, mobilenet, vit-s or vit-b."""
+
+    model: Annotated[str, tyro.conf.arg(metavar="auto|FILE|FOLDER")] = "auto"
+    """Weights of the encoder, as safetensors. auto pre-trains on generated characters first, in
+    pretrained/ below --out."""
+
+    pretraining_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 1000
+    """How long auto pre-trains."""
+
+    image_size: Annotated[int, tyro.conf.arg(metavar="N")] = 28
+    """Side of the images, in pixels."""
+
+    color: bool = False
+    """Three channels instead of one."""
+
+    few: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Train on that many images alone, the same share of each class, as where labels are dear."""
+
+    flip: bool = False
+    """Mirror half of the images in training; not for what has a left and a right, as letters."""
+
+    skip_bad: bool = False
+    """Leave out images that cannot be read."""
+
+    rate: Annotated[float, tyro.conf.arg(metavar="RATE")] = 5e-4
+    """Learning rate of AdamW where all of the network trains."""
+
+    scratch_rate: Annotated[float, tyro.conf.arg(metavar="RATE")] = 1e-3
+    """The same from random weights."""
+
+
+PRESETS = {
+    "cifar10": Config(data="cifar10", image_size=32, color=True, flip=True, steps=1000),
+    "few-digits": Config(few=100),
+}
+SMOKE = {**methods.SMOKE, "pretraining_steps": 4, "image_size": 16}
+
+
+def read_data(config: Config) -> Domain:
+    """The images, all of the training part or few of them."""
+    domain = read_images(
+        config.data, config.data_dir, image_size=config.image_size, color=config.color,
+        skip_bad=config.skip_bad, seed=config.seed,
+    )  # fmt: skip
+    size = domain.train.x.shape[1]
+    if size != config.image_size:
+        raise UserError(f"{domain.name} has images of {size} pixels; give --image-size {size}.")
+    if domain.train.x.shape[-1] == 3 and not config.color:
+        raise UserError(f"{domain.name} is in color; add --color.")
+    if config.few is None:
+        return domain
+    share = config.few / len(domain.train.y)
+    if share >= 1:
+        return domain
+    _, some = train_test_indices(domain.train.y, test_share=share, seed=config.seed)
+    train = type(domain.train)(domain.train.x[some], domain.train.y[some])
+    origin = f"{domain.origin.rstrip('.')}, {len(some)} of them to train on."
+    return domain._replace(train=train, origin=origin)
+
+
+def find_weights(config: Config) -> str:
+    """The weights that were named, or those of a pre-training that runs now."""
+    if config.model != "auto":
+        return config.model
+    out = (config.out or Path("runs/finetune_images")) / "pretrained"
+    if not (out / "model" / "jaxfer.json").is_file():
+        print("Pre-training on generated characters:")
+        pretrain_images.run(
+            pretrain_images.Config(
+                out=out, seed=config.seed, steps=config.pretraining_steps, smoke=config.smoke,
+                network=config.network, image_size=config.image_size, color=config.color,
+                devices=config.devices, resume=(out / "config.json").is_file(),
+                batch=8 if config.smoke else 64,
+            )
+        )  # fmt: skip
+    return str(out / "model")
+
+
+def make_model(config: Config, network: ImageNetwork, classes: int, weights: str) -> methods.Model:
+    """The encoder with a head, and what the methods need to know of it."""
+    start = load_image_encoder(weights, network)
+    print(f"Encoder: {weights}, {start.report.table().splitlines()[0]}")
+
+    def build(rngs: nnx.Rngs) -> nnx.Module:
+        return ImageClassifier(
+            network.build(rngs), features=network.features, classes=classes, rngs=rngs
+        )
+
+    return methods.Model(
+        build, start.params, {"encoder": start.state} if start.state else {}, network.low_rank,
+        network.groups,
+    )  # fmt: skip
+
+
+def draw_saliency(
+    config: Config,
+    model: methods.Model,
+    images: Domain,
+    out_png: Path,
+    params: PyTree,
+    state: PyTree,
+    logits: np.ndarray,
+) -> None:
+    """Draws which places some right and some wrong predictions turned on."""
+    found, truth = logits.argmax(1), np.asarray(images.test.y)
+    right, wrong = np.flatnonzero(found == truth)[:SHOWN], np.flatnonzero(found != truth)[:SHOWN]
+    places = np.concatenate([right, wrong])
+    network, chosen = from_nnx(model.build), jnp.asarray(found[places])
+
+    @jax.jit
+    def attribute(params: PyTree, x: jax.Array) -> jax.Array:
+        x = image_input(x, color=config.color)
+
+        def score(x: jax.Array) -> jax.Array:
+            output, _ = network.apply(params, state, x, train=False)
+            return jnp.take_along_axis(output.logits, chosen[:, None], axis=1)[:, 0]
+
+        baseline = jnp.mean(x, axis=(1, 2), keepdims=True)
+        return integrated_gradients(score, x, baseline=baseline)[0].sum(-1)
+
+    scores = np.asarray(attribute(params, jnp.asarray(images.test.x[places])))
+    rows = []
+    for place, each in zip(places, scores, strict=True):
+        verdict = "right" if found[place] == truth[place] else "wrong"
+        title = f"{images.classes[found[place]]}, {verdict}"
+        rows.append(ImageSaliency(title, images.test.x[place], each))
+    image_saliency(rows, out_png, title="Blue spoke for the prediction, orange against it")
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Fine-tunes in every way, judges each and writes everything into the run folder.
+
+    Args:
+      config: the settings.
+
+    Returns:
+      What ``summary.json`` holds.
+
+    Raises:
+      UserError: a setting, a file or the run folder is not as it must be.
+    """
+    methods.check_options(config)
+    check_at_least(config, image_size=8, pretraining_steps=1, few=2)
+    images = read_data(config)
+    network = image_network(config.network, image_size=config.image_size, color=config.color)
+    model = make_model(config, network, len(images.classes), find_weights(config))
+
+    def prepare(x: PyTree, key: Key | None) -> PyTree:
+        if key is not None:
+            x = shift_images(x, key, pixels=config.image_size // 10, flip=config.flip)
+        return image_input(x, color=config.color)
+
+    def save(folder: Path, params: PyTree, state: PyTree) -> None:
+        save_model(
+            folder, kind="image", classes=images.classes, params=params, state=state,
+            settings={"network": config.network, "image_size": config.image_size,
+                      "color": config.color},
+        )  # fmt: skip
+
+    def explain(folder: Path, params: PyTree, state: PyTree, logits: np.ndarray) -> None:
+        draw_saliency(config, model, images, folder / "saliency.png", params, state, logits)
+
+    return compare(config, Task(images, model, prepare, save, explain))
+
+
+if __name__ == "__main__":
+    main(Config, run, PRESETS, smoke=SMOKE)

@@ -1,0 +1,216 @@
+"""Fine-tune a recogniser of spoken digits, from images: a log-mel spectrogram is a picture too.
+
+One speaker is left out and judged on; the others train. An encoder of images, pre-trained on
+photographs or generated characters, is fine-tuned in several ways (--methods), one after the
+other, each with all its seeds, beside the same network from scratch and a linear probe. --network
+conv and gru train networks of their own from scratch.
+
+    python -m jaxfer.experiments.finetune_speech
+    python -m jaxfer.experiments.finetune_speech --data-dir DIR --speaker theo
+    python -m jaxfer.experiments.finetune_speech --data-dir DIR --network gru --methods scratch
+    python -m jaxfer.experiments.finetune_speech --data-dir DIR --speaker all
+
+DIR holds the Free Spoken Digit Dataset, as its recordings/7_theo_12.wav or as an npz. Without it
+six synthetic voices say the digits, which the output announces. --speaker all leaves each out in
+turn. experiments/finetune_speech/README.md has what was measured. The default takes some minutes on
+two cores. The run folder gets config.json, summary.json, confusion.png, for each method a folder
+with its metrics.jsonl, TensorBoard events and checkpoints; with --speaker all, a folder of these
+for each.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import numpy as np
+import tyro
+from flax import nnx
+
+from jaxfer.data import Domain, leave_speaker_out
+from jaxfer.experiments import finetune_methods as methods
+from jaxfer.experiments import pretrain_images, uda_speech
+from jaxfer.experiments.command_line import check_at_least, main
+from jaxfer.experiments.finetune_run import Task, compare
+from jaxfer.models import ImageClassifier, SpectrogramEncoder, from_nnx
+from jaxfer.models.image_networks import image_network, load_image_encoder
+from jaxfer.models.recurrent_speech import RecurrentSpeechEncoder
+from jaxfer.report import table
+from jaxfer.training import open_run_folder, write_summary
+from jaxfer.typing import Key, PyTree, UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(methods.FineTuningOptions):
+    """The settings of a run; the defaults are for the synthetic voices."""
+
+    data: Annotated[str, tyro.conf.arg(metavar="auto|formants|FOLDER")] = "auto"
+    """Where the recordings are; auto looks in --data-dir, JAXFER_DATA_DIR and the cache, and takes
+    synthetic voices (formants) where there are none."""
+
+    speaker: Annotated[str | None, tyro.conf.arg(metavar="NAME|all")] = None
+    """Who is left out and judged on. By default the last by name; all for each in turn."""
+
+    takes: Annotated[int, tyro.conf.arg(metavar="N")] = 15
+    """Of synthetic voices: recordings of each digit, a fifth of them for the test."""
+
+    network: Literal["image", "conv", "gru"] = "image"
+    """An encoder of images, or a convolutional or recurrent one of spectrograms, which only scratch
+    makes sense with."""
+
+    model: Annotated[str, tyro.conf.arg(metavar="auto|FILE|FOLDER")] = "auto"
+    """Weights of the small encoder of grey images, as pretrain_images writes them. auto pre-trains
+    on generated characters first, in pretrained/ below --out."""
+
+    pretraining_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 1000
+    """How long auto pre-trains."""
+
+    mels: Annotated[int, tyro.conf.arg(metavar="N")] = 40
+    """Bands of a spectrogram."""
+
+    features: Annotated[int, tyro.conf.arg(metavar="N")] = 128
+    """Outputs of the encoders conv and gru."""
+
+    masks: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    """Stripes in time, and as many in frequency, that are blanked in training; 0 for none."""
+
+    rate: Annotated[float, tyro.conf.arg(metavar="RATE")] = 5e-4
+    """Learning rate of AdamW where all of the network trains."""
+
+    scratch_rate: Annotated[float, tyro.conf.arg(metavar="RATE")] = 1e-3
+    """The same from random weights."""
+
+    steps: Annotated[int, tyro.conf.arg(metavar="N")] = 600
+    """How many optimiser steps to train each method, those before a --resume included."""
+
+
+PRESETS = {"recordings": Config(speaker="all", steps=1500)}
+SMOKE = {
+    **methods.SMOKE, "data": "formants", "takes": 3, "mels": 16, "features": 8,
+    "pretraining_steps": 4,
+}  # fmt: skip
+
+
+def make_model(config: Config, classes: int, out: Path) -> methods.Model:
+    """The encoder with a head, and what the methods need to know of it."""
+    if config.network != "image":
+        return _own_model(config, classes)
+    network = image_network("small", image_size=config.mels, color=False)
+    weights = config.model
+    if weights == "auto":
+        folder = out / "pretrained"
+        weights = str(folder / "model")
+        if not (folder / "model" / "jaxfer.json").is_file():
+            print("Pre-training on generated characters:")
+            pretrain_images.run(
+                pretrain_images.Config(
+                    out=folder, seed=config.seed, steps=config.pretraining_steps,
+                    smoke=config.smoke, devices=config.devices,
+                    resume=(folder / "config.json").is_file(), batch=8 if config.smoke else 64,
+                )
+            )  # fmt: skip
+    start = load_image_encoder(weights, network)
+    print(f"Encoder: {weights}, {start.report.table().splitlines()[0]}")
+
+    def build(rngs: nnx.Rngs) -> nnx.Module:
+        return ImageClassifier(
+            network.build(rngs), features=network.features, classes=classes, rngs=rngs
+        )
+
+    return methods.Model(
+        build, start.params, {"encoder": start.state}, network.low_rank, network.groups
+    )
+
+
+def _own_model(config: Config, classes: int) -> methods.Model:
+    """Networks of spectrograms, that nothing has trained."""
+    if set(config.methods) != {"scratch"}:
+        raise UserError(f"--network {config.network} is not pre-trained: give --methods scratch.")
+
+    def build(rngs: nnx.Rngs) -> nnx.Module:
+        encoder: nnx.Module
+        if config.network == "conv":
+            encoder = SpectrogramEncoder(mels=config.mels, features=config.features, rngs=rngs)
+        else:
+            encoder = RecurrentSpeechEncoder(
+                mels=config.mels, features=config.features, rngs=rngs
+            )  # fmt: skip
+        return ImageClassifier(encoder, features=config.features, classes=classes, rngs=rngs)
+
+    params, state = from_nnx(build).init(jax.random.key(0))
+    start = jax.tree.map(np.asarray, params["encoder"])
+    return methods.Model(build, start, state, (), ("encoder/*", "head/*"))
+
+
+def make_task(config: Config, speaker: str, domains: dict[str, Domain], out: Path) -> Task:
+    """All other speakers to train on, this one's recordings to judge by: all of them."""
+    others, left_out = leave_speaker_out(domains, speaker)
+    train, test = (uda_speech.in_log_mel(domain, config.mels) for domain in (others, left_out))
+    picture = config.network == "image"
+
+    def prepare(x: PyTree, key: Key | None) -> PyTree:
+        if key is not None and config.masks:
+            x = uda_speech.blank_stripes(x, key, masks=config.masks)
+        return x[..., None] if picture else x
+
+    # Nothing of the speaker was trained on, so that both of its parts are a test.
+    both = tuple(np.concatenate(parts) for parts in zip(test.train, test.test, strict=True))
+    domain = train._replace(
+        name=f"digits of {speaker}",
+        test=type(train.test)(*both),
+        origin=f"{train.origin} Judged by: {test.origin}",
+    )
+    return Task(domain, make_model(config, len(domain.classes), out), prepare, None)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Fine-tunes in every way, judges each and writes everything into the run folder.
+
+    Args:
+      config: the settings.
+
+    Returns:
+      What ``summary.json`` holds.
+
+    Raises:
+      UserError: a setting, a file or the run folder is not as it must be.
+    """
+    methods.check_options(config)
+    check_at_least(config, takes=2, mels=16, features=2, masks=0, pretraining_steps=1)
+    if config.mels > uda_speech.MOST_MELS:
+        raise UserError(f"--mels is {config.mels}; give at most {uda_speech.MOST_MELS}.")
+    domains = uda_speech.read_speakers(
+        uda_speech.Config(data=config.data, data_dir=config.data_dir, takes=config.takes)
+    )
+    out = config.out or Path("runs/finetune_speech")
+    if config.speaker != "all":
+        speaker = config.speaker or max(domains)
+        return compare(config, make_task(config, speaker, domains, out))
+    found = {}
+    with open_run_folder(out, config, resume=config.resume, may_differ=("methods",)) as folder:
+        for speaker in sorted(domains):
+            place = out / speaker
+            one = dataclasses.replace(
+                config, out=place, speaker=speaker, resume=(place / "config.json").is_file()
+            )  # fmt: skip
+            found[speaker] = compare(one, make_task(one, speaker, domains, out))["methods"]
+        means = {
+            name: [float(found[speaker][name]["test_accuracy"]["mean"]) for speaker in found]
+            for name in config.methods
+        }
+        rows = [
+            [
+                name,
+                *(f"{100 * x:.1f}" for x in each),
+                f"{100 * float(np.mean(each)):.2f}",
+            ]
+            for name, each in means.items()
+        ]
+        print(f"\n{table(['test accuracy (%)', *found, 'mean'], rows)}")
+        summary = {"speakers": found, "mean": {n: float(np.mean(x)) for n, x in means.items()}}
+        write_summary(folder, {**summary, "config": config})
+    return summary
+
+
+if __name__ == "__main__":
+    main(Config, run, PRESETS, smoke=SMOKE)

@@ -1,0 +1,149 @@
+"""Pictures of what single predictions turned on: words of a text, and places of an image."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from numpy.typing import ArrayLike
+
+from jaxfer.report.style import BLUE, INK, VERMILION, picture
+
+_FOR_AND_AGAINST = LinearSegmentedColormap.from_list("saliency", [VERMILION, "white", BLUE])
+_LETTERS = 105  # of a line
+_LINES = 5  # of a text at most
+
+
+class TextSaliency(NamedTuple):
+    """A text and what its prediction turned on.
+
+    Attributes:
+      title: what was predicted, and what is true.
+      tokens: as they are to be read.
+      scores: ``[tokens]``, above 0 what spoke for the prediction.
+
+    >>> TextSaliency("good, right", ("fine",), [1.0]).tokens
+    ('fine',)
+    """
+
+    title: str
+    tokens: Sequence[str]
+    scores: ArrayLike
+
+
+class ImageSaliency(NamedTuple):
+    """An image and what its prediction turned on.
+
+    Attributes:
+      title: what was predicted, and what is true.
+      image: ``[height, width]`` or ``[height, width, channels]`` of uint8.
+      scores: ``[height, width]``, above 0 what spoke for the prediction.
+
+    >>> ImageSaliency("3, right", np.zeros((2, 2)), np.zeros((2, 2))).title
+    '3, right'
+    """
+
+    title: str
+    image: ArrayLike
+    scores: ArrayLike
+
+
+def text_saliency(rows: Sequence[TextSaliency], out_png: str | Path, *, title: str = "") -> None:
+    """Draws texts, each token on a ground as blue as it spoke for the prediction, orange against.
+
+    Args:
+      rows: at least one. Of a long text the beginning is drawn.
+      out_png: the picture to write.
+      title: stands above.
+
+    Raises:
+      ValueError: no rows, or scores that do not fit the tokens.
+      UserError: the picture cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     text_saliency([TextSaliency("good", ("fine", "day"), [1.0, -0.1])], f"{folder}/a.png")
+    ...     Path(folder, "a.png").exists()
+    True
+    """
+    if not rows:
+        raise ValueError("rows must hold at least one text.")
+    laid = [_lines(row) for row in rows]
+    heights = [1.6 + len(lines) for lines in laid]
+    total = sum(heights) + (1.5 if title else 0.3)
+    with picture(out_png, width=9, height=0.24 * total, fit=False) as figure:
+        top = 1 - (1.2 if title else 0.2) / total
+        if title:
+            figure.text(0.01, 1 - 0.7 / total, title, fontsize=11, fontweight="bold", va="center")
+        for row, lines, height in zip(rows, laid, heights, strict=True):
+            figure.text(0.01, top - 0.5 / total, row.title, fontweight="bold", va="center")
+            for number, line in enumerate(lines, 1):
+                x = 0.01
+                for token, score in line:
+                    colour = _FOR_AND_AGAINST(0.5 + 0.4 * score)
+                    box = {"facecolor": colour, "edgecolor": "none", "pad": 0.8}
+                    figure.text(
+                        x, top - (0.5 + number) / total, token, family="monospace", fontsize=7.5,
+                        color=INK, va="center", bbox=box,
+                    )  # fmt: skip
+                    x += 0.98 * (len(token) + 1) / _LETTERS
+            top -= height / total
+
+
+def image_saliency(rows: Sequence[ImageSaliency], out_png: str | Path, *, title: str = "") -> None:
+    """Draws images, and below each the places that spoke for its prediction, blue, or against it.
+
+    Args:
+      rows: at least one.
+      out_png: the picture to write.
+      title: stands above.
+
+    Raises:
+      ValueError: no rows.
+      UserError: the picture cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     row = ImageSaliency("3", np.zeros((4, 4), np.uint8), np.ones((4, 4)))
+    ...     image_saliency([row], f"{folder}/a.png")
+    ...     Path(folder, "a.png").exists()
+    True
+    """
+    if not rows:
+        raise ValueError("rows must hold at least one image.")
+    with picture(out_png, width=max(3.0, 1.3 * len(rows)), height=3.2) as figure:
+        if title:
+            figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
+        axes = figure.subplots(2, len(rows), squeeze=False)
+        for column, row in enumerate(rows):
+            image, scores = np.squeeze(np.asarray(row.image)), np.asarray(row.scores, float)
+            most = float(np.abs(scores).max()) or 1.0
+            axes[0, column].imshow(image, cmap="gray" if image.ndim == 2 else None)
+            axes[0, column].set_title(row.title, fontsize=7)
+            axes[1, column].imshow(scores, cmap=_FOR_AND_AGAINST, vmin=-most, vmax=most)
+            for place in (0, 1):
+                axes[place, column].set_axis_off()
+
+
+def _lines(row: TextSaliency) -> list[list[tuple[str, float]]]:
+    """Tokens with their share of the largest score, broken into lines."""
+    scores = np.asarray(row.scores, float)
+    if scores.shape != (len(row.tokens),):
+        raise ValueError(
+            f"scores must hold one number for each of {len(row.tokens)} tokens; their shape is "
+            f"{scores.shape}."
+        )
+    most = float(np.abs(scores).max(initial=0)) or 1.0
+    lines: list[list[tuple[str, float]]] = [[]]
+    used = 0
+    for token, score in zip(row.tokens, scores / most, strict=True):
+        token = str(token).replace("$", r"\$") or " "
+        if used + len(token) + 1 > _LETTERS:
+            if len(lines) == _LINES:
+                break
+            lines.append([])
+            used = 0
+        lines[-1].append((token, float(score)))
+        used += len(token) + 1
+    return lines

@@ -1,0 +1,51 @@
+"""Black boxes on sinusoids: they learn to read points, and what is refused."""
+
+import dataclasses
+import json
+
+import pytest
+
+from jaxfer.experiments import fewshot_sinusoid
+from jaxfer.experiments.command_line import parse
+from jaxfer.experiments.fewshot_sinusoid import PRESETS, Config, run
+
+from .conftest import commands, do, fail
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+SMALL = Config(
+    steps=400, width=24, outer_rate=3e-3, tasks=16, validate_every=200, checkpoint_every=200,
+    validation_episodes=50, test_episodes=50, devices=1,
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "options", "most"),
+    [
+        ("neural-process", {"steps": 400}, 3.2),  # the best constant's is 4.2
+        ("snail", {"steps": 20, "width": 8, "validate_every": 20, "checkpoint_every": 20}, 10),
+    ],
+)
+def test_it_learns_to_read_points(method, options, most, tmp_path):
+    config = dataclasses.replace(SMALL, method=method, out=tmp_path / "out", **options)
+    done = do(run, config)
+    errors = json.loads((done.folder / "summary.json").read_text())["test"]["mean_squared_error"]
+    assert [each["shot"] for each in errors] == [5, 10, 20]
+    assert errors[1]["mse"] < most
+    assert (done.folder / "curves.png").stat().st_size > 1000
+    assert method in done.out and "untrained network" in done.out
+
+
+def test_presets_and_commands_are_configurations():
+    for flags in commands(fewshot_sinusoid):
+        assert parse(Config, flags, presets=PRESETS).shot == 10
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [(["--shot", "0"], "--shot is 0; give at least 1"), (["--data", "omniglot"], "--data is omni")],
+)
+def test_what_is_refused(flags, said, tmp_path):
+    error = fail(fewshot_sinusoid, "--out", tmp_path / "out", *flags)
+    assert error.startswith(f"error: {said}"), error

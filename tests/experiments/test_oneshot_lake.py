@@ -1,0 +1,163 @@
+"""One-shot classification within alphabets: what is trained on, what is answered alone, the error."""
+
+import dataclasses
+import json
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxfer import meta
+from jaxfer.data import draw_glyphs
+from jaxfer.experiments import oneshot_lake
+from jaxfer.experiments.command_line import parse
+from jaxfer.experiments.few_shot import check_options
+from jaxfer.experiments.maml_omniglot import Judged
+from jaxfer.experiments.oneshot_lake import (
+    PRESETS,
+    PUBLISHED,
+    SMOKE,
+    Config,
+    answer_run,
+    choose_alphabets,
+    compare_pixels,
+    make_runs,
+    run,
+    summarise,
+)
+from jaxfer.typing import UserError
+
+from .conftest import commands, do, fail
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly", "few_glyphs")
+
+TINY = dataclasses.replace(Config(), **SMOKE | dict(data="glyphs", image_size=16, devices=1))
+
+
+def glyphs():
+    return draw_glyphs(alphabets=10, characters=10, image_size=16)
+
+
+@pytest.mark.slow
+def test_a_run_from_beginning_to_end(tmp_path):
+    config = dataclasses.replace(TINY, held_out=2, out=tmp_path / "out")
+    done = do(run, config)
+    summary = json.loads((done.folder / "summary.json").read_text())
+    [pixels, found] = summary["test"]["results"]
+    trials = np.load(done.folder / "prototypical" / "test_trials.npz")["prototypical"]
+    assert trials.shape == (2, 2, 10)
+    assert found["errors"] == pytest.approx(1 - trials.mean((1, 2)))
+    assert found["error"] == pytest.approx(np.mean(found["errors"]))
+    assert summary["test"]["protocol"] == {
+        "runs": 2, "way": 10, "trials": 20, "statistics": "running",
+    }  # fmt: skip
+    assert summary["data"]["characters"] == {"train": 40, "held_out": 20, "evaluation": 40}
+    assert "people, on the published runs" in done.out and "2 runs made with seed" in done.out
+    assert (done.folder / "prototypical" / "run_first.png").stat().st_size > 1000
+
+
+def test_alphabets_that_are_held_out_are_of_the_background_and_not_trained_on():
+    characters = glyphs()
+    chosen = choose_alphabets(dataclasses.replace(TINY, held_out=2), characters)
+    of = [{characters.alphabets[c] for c in part} for part in chosen]
+    assert [len(each) for each in of] == [4, 2, 4] and len(set.union(*of)) == 10
+    assert (
+        characters.background[chosen.train].all() and characters.background[chosen.held_out].all()
+    )
+    assert not characters.background[chosen.evaluation].any()
+    everything = choose_alphabets(TINY, characters)
+    assert len(everything.train) == 60 and not len(everything.held_out)
+
+
+def test_runs_are_made_of_evaluation_or_of_held_out_alphabets():
+    characters = glyphs()
+    for test_on, part in (("evaluation", "evaluation"), ("held-out", "held_out")):
+        config = dataclasses.replace(TINY, held_out=2, test_on=test_on)
+        chosen = choose_alphabets(config, characters)
+        validation, test = make_runs(config, characters, chosen)
+        pool = {i.tobytes() for c in getattr(chosen, part) for i in characters.images[c]}
+        held_out = {i.tobytes() for c in chosen.held_out for i in characters.images[c]}
+        assert {image.tobytes() for image in test.test.reshape(-1, 16, 16)} <= pool
+        assert {image.tobytes() for image in validation.test.reshape(-1, 16, 16)} <= held_out
+        assert (validation.test != test.test).any()
+
+
+def test_each_test_drawing_is_answered_alone():
+    """By a network that would see the others, if there were any."""
+
+    def embed(params, state, x, *, train, key=None):
+        assert len(x) == 4 and not train  # three shown and one asked
+        return x.reshape(4, -1), state
+
+    head = partial(meta.nearest_centroid, classes=3)
+    draw = np.random.default_rng(0)
+    shown = jnp.asarray(draw.integers(0, 256, (3, 5, 5), dtype=np.uint8))
+    asked = shown[jnp.array([2, 0, 0, 1])]
+    answer = meta.answer_by_features(embed, lambda params: head)
+    logits = answer_run(answer, Judged({"params": {}}, {}), shown, asked)
+    assert logits.argmax(-1).tolist() == [2, 0, 0, 1]
+    np.testing.assert_allclose(logits.max(-1), 0, atol=1e-4)
+
+
+def test_the_error_is_over_all_trials_and_its_interval_over_seeds():
+    right = np.ones((3, 2, 10))
+    right[0, 0, :4] = right[1, 1, :2] = 0  # 4, 2 and 0 of 20 are wrong
+    found = summarise(right)
+    assert found["errors"] == pytest.approx([0.2, 0.1, 0.0])
+    assert found["error"] == pytest.approx(0.1)
+    assert found["ci95"] == pytest.approx(4.302652730 * 0.1 / np.sqrt(3))
+
+
+def test_nearest_pixels_by_hand():
+    characters = glyphs()
+    config = dataclasses.replace(TINY, held_out=2)
+    _, runs = make_runs(config, characters, choose_alphabets(config, characters))
+    found = compare_pixels(runs)
+    assert found.shape == (1, 2, 10)
+    for index, (shown, asked) in enumerate(zip(runs.training, runs.test, strict=True)):
+        for item, image in enumerate(asked):
+            distances = [np.sum((image.astype(float) - other) ** 2) for other in shown]
+            assert found[0, index, item] == (np.argmin(distances) == runs.answers[index, item])
+
+
+def test_presets_and_commands_are_configurations():
+    for flags in commands(oneshot_lake):
+        check_options(parse(Config, flags, presets=PRESETS))
+    assert [len(set(names)) for names in PUBLISHED.values()] == [5, 5]
+
+
+@pytest.mark.slow
+def test_the_published_alphabets_are_in_omniglot(data_dir):
+    from jaxfer.data import load_omniglot
+
+    characters = load_omniglot("omniglot", str(data_dir), image_size=16)
+    for name, alphabets in PUBLISHED.items():
+        chosen = choose_alphabets(dataclasses.replace(TINY, alphabets=name), characters)
+        assert {characters.alphabets[c] for c in chosen.train} == set(alphabets)
+        assert len(chosen.evaluation) == 659
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--alphabets", "five-a"], "--alphabets five-a needs Omniglot's background alphabets"),
+        (["--held-out", "6"], "--held-out is 6, and there are 6 background alphabets"),
+        (["--test-on", "held-out"], "--test-on held-out needs alphabets held out"),
+        (["--within", "1.5"], "--within is 1.5; give a share from 0 to 1"),
+        (["--warp", "5"], "--warp is 5.0; give at most 4"),
+        (["--train-way", "61"], "--train-way is 61, but there are only 60 characters"),
+        (["--method", "all-of-them"], "There is no method 'all-of-them'"),
+    ],
+)
+def test_what_is_refused(flags, said, tmp_path):
+    error = fail(
+        oneshot_lake, "--data", "glyphs", "--smoke", "--out", tmp_path / "out", *flags, smoke=SMOKE
+    )
+    assert error.startswith(f"error: {said}"), error
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_that_are_not_there(tmp_path):
+    with pytest.raises(UserError, match="nowhere.zip is neither a folder nor a zip"):
+        run(dataclasses.replace(TINY, lake_runs=tmp_path / "nowhere.zip", out=tmp_path / "out"))
