@@ -291,12 +291,15 @@ window = STEPS // 30
 smooth = np.asarray(curve)[: STEPS // window * window].reshape(-1, window).mean(1)
 left.plot(np.arange(len(smooth)) * window, smooth, color=BLUE)
 left.set(title="accuracy while training", xlabel="outer step", ylim=(0, 1))
-tiles = np.concatenate([task.support.x, task.query.x])[..., 0]
-rows = [np.hstack([tiles[c], *tiles[5 + 3 * c : 8 + 3 * c]]) for c in range(5)]
-right.imshow(np.hstack([np.pad(row, ((2, 2), (2, 6))) for row in rows]), cmap="gray_r")
-right.set_title("five new characters: one drawing, then three to tell", loc="left", fontsize=9)
-right.set_xlabel(f"told right: {np.mean(said == task.query.y):.0%}")
-right.set(xticks=[], yticks=[])
+support, query = (np.asarray(batch.x)[..., 0] for batch in task)
+rows = [support, *(query[q::3] for q in range(3))]
+right.imshow(np.vstack([np.hstack(row) for row in rows]), cmap="gray_r")
+right.axhline(SIDE - 0.5, color=GREY)
+for place in np.flatnonzero(said != task.query.y):
+    at = SIDE * np.array([place // 3 + 0.9, place % 3 + 1.1])
+    right.plot(*at, "x", color=VERMILION)
+right.set_title("five new characters, one drawing of each; a cross: told wrong", fontsize=9)
+right.set_axis_off()
 plt.show()
 
 # %% [markdown]
