@@ -17,12 +17,11 @@ from jaxfer.experiments.oml_omniglot import (
     PRESETS,
     SMOKE,
     Config,
-    Pass,
     check_options,
-    make_judge,
     make_networks,
     run,
 )
+from jaxfer.experiments.online_passes import Pass, make_judge
 from jaxfer.typing import LabelledBatch
 
 from .conftest import commands, do, fail
