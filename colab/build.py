@@ -25,7 +25,7 @@ REPOSITORY = "https://github.com/jaxfer/jaxfer"
 
 BRANCH = "main"
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
-SECONDS = 600  # that a cell may take
+SECONDS = 1800  # that a cell may take, on a machine with much else to do
 
 INSTALL = f"""\
 # @title Installs jaxfer on Colab, beside the JAX that is there; elsewhere this does nothing
@@ -87,6 +87,7 @@ def run_notebook(notebook: nbformat.NotebookNode, *, small: bool) -> None:
             notebook,
             kernel_name="python3",
             timeout=SECONDS,
+            startup_timeout=SECONDS,
             record_timing=False,
             resources={"metadata": {"path": folder}},
         )

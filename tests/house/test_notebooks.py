@@ -113,7 +113,7 @@ def test_a_short_run_holds_what_the_lesson_claims(lesson):
         env={name: os.environ[name] for name in os.environ if name not in SET_ELSEWHERE},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         check=False,
     )
     assert result.returncode == 0, result.stderr[-4000:]
