@@ -195,8 +195,10 @@ def train_and_test(setting: Setting, name: str, path: Path) -> tuple[Trained, Ac
         Problem(config, name, config.test_way[0], most_shots, turns * len(classes.train))
     )
 
-    def evaluation(protocol: Protocol) -> Callable[[Any], dict[str, Metrics]]:
-        judge = make_judge(method.answers(protocol.way), protocol)
+    def evaluation(
+        protocol: Protocol, answers: Mapping[str, meta.Answer]
+    ) -> Callable[[Any], dict[str, Metrics]]:
+        judge = make_judge(answers, protocol)
         evaluate = episodic.compile_episodes(judge, protocol.episodes, devices, chunk=config.chunk)
         return lambda run: evaluate(Judged(run.params, run.state), arrays)
 
@@ -205,10 +207,10 @@ def train_and_test(setting: Setting, name: str, path: Path) -> tuple[Trained, Ac
         config.queries, config.test_seed + 1, config.rotations,
     )  # fmt: skip
     fresh = validation._replace(episodes=4 * validation.episodes, seed=config.test_seed + 2)
-    judged_by = next(iter(method.answers(validation.way)))
+    judged_by, first_answer = next(iter(method.answers(validation.way).items()))
 
     def validator(protocol: Protocol) -> Validate:
-        evaluate = evaluation(protocol)
+        evaluate = evaluation(protocol, {judged_by: first_answer})
         return lambda run: {
             metric: jnp.mean(value, -1) for metric, value in evaluate(run)[judged_by].items()
         }
@@ -220,8 +222,9 @@ def train_and_test(setting: Setting, name: str, path: Path) -> tuple[Trained, Ac
     )  # fmt: skip
     accuracy: Accuracies = {}
     for protocol in test_protocols(config):
-        if method.answers(protocol.way):
-            found = jax.device_get(evaluation(protocol)(trained.judged))
+        answers = method.answers(protocol.way)
+        if answers:
+            found = jax.device_get(evaluation(protocol, answers)(trained.judged))
             shape = protocol.way, protocol.shot
             accuracy |= {(row, *shape): metrics["accuracy"] for row, metrics in found.items()}
     if jax.process_index() == 0:

@@ -37,6 +37,7 @@ def add_low_rank(
     Raises:
       ValueError: for a pattern that matches no layer, or a rank that is too large.
 
+    >>> import jax
     >>> network = nnx.Sequential(Linear(4, 3, rngs=nnx.Rngs(0)))
     >>> network = add_low_rank(network, "*", rank=2, rngs=nnx.Rngs(1))
     >>> network(jax.numpy.ones((1, 4))).shape
@@ -92,6 +93,7 @@ def fold_low_rank(params: PyTree, *, alpha: float | None = None) -> PyTree:
       Nested dicts, each product added to its kernel and no ``low_rank`` left. To take it out again,
       keep ``params``; :func:`jaxfer.adapters.unmerge_low_rank` subtracts.
 
+    >>> import jax
     >>> ones = jax.numpy.ones
     >>> factors = {"down": ones((2, 1)), "up": ones((1, 3))}
     >>> fold_low_rank({"kernel": ones((2, 3)), "low_rank": factors})["kernel"][0, 0].item()

@@ -111,7 +111,7 @@ def ledoit_wolf_shrinkage(features: Any) -> Array:
 
     >>> corners = jnp.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     >>> f"{ledoit_wolf_shrinkage(corners):.3f}"
-    '1.000'
+    '0.944'
     """
     x = jnp.asarray(features)
     n, d = x.shape

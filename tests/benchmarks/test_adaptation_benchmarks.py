@@ -14,6 +14,7 @@ def smoke(benchmark_module, monkeypatch, tmp_path, name, *flags):
     return code, json.loads(out.read_text())["rows"]
 
 
+@pytest.mark.slow
 def test_reverse_validation_is_the_same_in_pytorch(benchmark_module):
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
@@ -35,6 +36,7 @@ def test_reverse_validation_is_the_same_in_pytorch(benchmark_module):
                 np.testing.assert_allclose(found, expected[part], rtol=1e-4, err_msg=variant)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dann", "cdan", "cdan-random"])
 def test_an_adversarial_step_is_the_same_in_pytorch(benchmark_module, method):
     pytest.importorskip("torch")

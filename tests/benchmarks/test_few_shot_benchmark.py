@@ -53,5 +53,5 @@ def test_it_runs(benchmark_module, monkeypatch, tmp_path, capfd):
 @pytest.mark.parametrize("flags", [["--repeats", "0"], ["--rows", "none"], ["--threads", "9999"]])
 def test_flags_that_cannot_be(benchmark_module, flags, capsys):
     with pytest.raises(SystemExit):
-        benchmark_module("few_shot").parse(flags)
+        benchmark_module("few_shot").main(flags)
     assert flags[0].strip("-") in capsys.readouterr().err

@@ -27,6 +27,7 @@ def test_jaxfer_and_the_textbook_run_beside_each_other(benchmark_module, tmp_pat
     assert "JAX, vmap and lax.conv" in printed
 
 
+@pytest.mark.slow
 def test_torch_computes_what_the_textbook_does(benchmark_module):
     pytest.importorskip("torch")
     problem_module = benchmark_module("problem")

@@ -137,13 +137,3 @@ def test_made_runs_are_of_one_alphabet_and_two_drawings_of_each_character():
         make_lake_runs(glyphs, classes, way=6)
     with pytest.raises(ValueError, match="runs must be at least 1"):
         make_lake_runs(glyphs, classes, runs=0)
-
-
-@pytest.mark.slow
-def test_real_characters_make_the_published_protocol(data_dir):
-    from jaxfer.data import load_omniglot
-
-    characters = load_omniglot("omniglot", str(data_dir))
-    made = make_lake_runs(characters, np.flatnonzero(~characters.background))
-    assert made.training.shape == made.test.shape == (20, 20, 28, 28)
-    assert (made.training != made.test).any((1, 2, 3)).all()

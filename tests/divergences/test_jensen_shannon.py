@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy import special
 from scipy.spatial.distance import jensenshannon
 
@@ -46,6 +47,7 @@ def test_value_and_gradient_at_equality_are_0_exactly():
         assert not any(np.asarray(gradient).any() for gradient in gradients)
 
 
+@pytest.mark.slow
 def test_contract(x64):
     predictions.assert_one_number_an_example(jensen_shannon)
     predictions.assert_where_is_slicing(jensen_shannon)

@@ -149,6 +149,7 @@ def test_closed_forms(x64):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cost", BOTH)
 def test_contract(cost, x64):
     f = partial(tight, cost=cost)

@@ -154,6 +154,7 @@ def test_sliced_of_a_shift_has_the_mean_over_the_sphere():
     assert found != other
 
 
+@pytest.mark.slow
 def test_sliced_contract(x64):
     checks.assert_weights_are_weights(SLICED)
     checks.assert_derivatives(SLICED, second=False)

@@ -254,6 +254,7 @@ def test_where_nothing_is_picked_source_only_is_what_is_reported(nothing_picked)
         np.testing.assert_allclose(picked[name]["runs"], source_only[name]["runs"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_bounds_are_what_training_ends_with(nothing_picked):
     done, seen = nothing_picked
     labels = open_shift().target.test.y

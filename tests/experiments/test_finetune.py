@@ -85,6 +85,7 @@ def test_scratch_begins_elsewhere_for_each_seed(model):
     assert not np.array_equal(first[path], model.start["block0"]["up"]["kernel"])
 
 
+@pytest.mark.slow
 def test_thawing_moves_the_head_first(model):
     tuning = make_tuning("thaw", model, FineTuningOptions(steps=28, rate=0.1))
     trained, _ = tuning.init(jax.random.key(0))
@@ -136,6 +137,11 @@ def test_views_keep_their_images_apart():
     draw = np.random.default_rng(0).normal(size=(1, 8, 8, 1)).astype(np.float32)
     moved = np.asarray(shift_images(jnp.asarray(draw), jax.random.key(1), pixels=2))
     assert np.isin(moved, draw).all() and not np.array_equal(moved, draw)
+
+
+@pytest.mark.slow
+def test_two_views_of_an_image_are_not_the_same():
+    draw = np.random.default_rng(0).normal(size=(1, 8, 8, 1)).astype(np.float32)
     views = (
         random_view(jnp.asarray(draw), jax.random.key(0)),
         random_view(jnp.asarray(draw), jax.random.key(1)),
@@ -201,13 +207,20 @@ def test_rotations_are_quarter_turns_and_labels_are_of_no_account():
         np.testing.assert_allclose(image, expected, atol=1e-5)
 
 
-@pytest.mark.slow
-def test_speech_from_images_and_by_its_own_networks(tmp_path):
-    _, summary = smoke(finetune_speech, tmp_path / "a", methods=("probe",))
-    assert set(summary["methods"]) == {"probe"}
-    _, summary = smoke(finetune_speech, tmp_path / "b", network="gru", methods=("scratch",))
-    assert set(summary["methods"]) == {"scratch"}
+def test_speech_has_networks_of_its_own_that_only_scratch_makes_sense_with(tmp_path):
+    options = {"network": "gru", "methods": ("scratch",), "mels": 16, "features": 8}
+    config = finetune_speech.Config(**options)
+    model = finetune_speech.make_model(config, 10, tmp_path)
+    network = from_nnx(model.build)
+    logits = jax.eval_shape(
+        lambda key: (
+            network.apply(*network.init(key), jnp.zeros((2, 30, 16)), train=False)[0].logits
+        ),
+        jax.random.key(0),
+    )
+    assert logits.shape == (2, 10)
+    config = dataclasses.replace(config, network="conv", methods=("probe", "scratch"))
     with pytest.raises(
         UserError, match="--network conv is not pre-trained: give --methods scratch"
     ):
-        smoke(finetune_speech, tmp_path / "c", network="conv")
+        finetune_speech.make_model(config, 10, tmp_path)

@@ -408,6 +408,7 @@ def test_debug_adds_the_traceback():
     assert said.splitlines()[-1].startswith("error: --data is 'no/such'")
 
 
+@pytest.mark.slow
 def test_a_program_that_cannot_start(start, tmp_path):
     program = start("maml_omniglot", "--data", tmp_path / "nowhere", "--out", "run")
     out, err = program.end(code=2)

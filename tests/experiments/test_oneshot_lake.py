@@ -128,7 +128,7 @@ def test_presets_and_commands_are_configurations():
 
 
 @pytest.mark.slow
-def test_the_published_alphabets_are_in_omniglot(data_dir):
+def test_the_published_alphabets_and_protocol_are_in_omniglot(data_dir):
     from jaxfer.data import load_omniglot
 
     characters = load_omniglot("omniglot", str(data_dir), image_size=16)
@@ -136,6 +136,9 @@ def test_the_published_alphabets_are_in_omniglot(data_dir):
         chosen = choose_alphabets(dataclasses.replace(TINY, alphabets=name), characters)
         assert {characters.alphabets[c] for c in chosen.train} == set(alphabets)
         assert len(chosen.evaluation) == 659
+    made, _ = make_runs(TINY, characters, chosen)
+    assert made.training.shape == made.test.shape == (2, 20, 16, 16)
+    assert (made.training != made.test).any((1, 2, 3)).all()
 
 
 @pytest.mark.parametrize(

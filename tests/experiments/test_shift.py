@@ -183,6 +183,7 @@ def test_features_are_standardised_over_both_sides_unless_raw(tmp_path):
     assert both.std(0)[1] > 20
 
 
+@pytest.mark.slow
 def test_arrays_of_one_file(tmp_path):
     draw = np.random.default_rng(0)
     images = draw.integers(0, 255, size=(9, 5, 5), dtype=np.uint8)

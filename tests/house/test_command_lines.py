@@ -43,7 +43,7 @@ def test_there_are_experiments():
 
 
 HELP = [
-    name if name == "maml_omniglot" else pytest.param(name, marks=pytest.mark.slow)
+    name if name == "maml_omniglot" else pytest.param(name, marks=pytest.mark.thorough)
     for name in experiments()
 ]
 

@@ -90,7 +90,10 @@ def test_images_of_any_size_and_mode_are_read(tmp_path):
     )
     assert found.shape == (4, 16, 16, 1) and found.dtype == np.uint8
     assert all(np.abs(one - found[0].astype(int)).max() <= 1 for one in found.astype(int))
-    assert np.array_equal(read_images([grey], image_size=16, color=True)[..., 0], found[0, ..., 0])
+    in_color = read_images([grey], image_size=16, color=True)
+    assert in_color.shape == (1, 16, 16, 3) and np.array_equal(
+        in_color[0, ..., 0], found[1, ..., 0]
+    )
     with pytest.raises(UserError, match="an image must be a path or an array"):
         read_images([grey.astype(float)], image_size=16, color=False)
     with pytest.raises(UserError, match="nowhere.png cannot be read as an image"):

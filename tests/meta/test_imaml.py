@@ -69,6 +69,7 @@ def test_meta_gradient_is_that_of_the_unrolled_proximal_problem(x64):
     assert_meta_gradient(learner, learner.init(make_params()), objective, make_task(), **TOLERANCES)
 
 
+@pytest.mark.slow
 def test_frozen_parameters_get_their_gradient_too(x64):
     learner = imaml(make_loss(), solver_steps=50, mask=by_path(("head", "norm")), **OPTIONS)
     meta = learner.init(make_params())

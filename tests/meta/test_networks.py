@@ -170,6 +170,7 @@ def test_cavia(problem, x64):
     assert_directional(learner, problem, objective)
 
 
+@pytest.mark.slow
 def test_maml_plus_plus_with_its_rates_and_per_step_normalisation(problem, x64):
     learner = maml_plus_plus(
         problem.loss_fn, query_loss_fn=problem.query_loss_fn, rate=RATE, steps=2,

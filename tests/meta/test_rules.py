@@ -52,6 +52,7 @@ def test_learned_step_rates_count_the_steps_and_keep_the_last():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [2, pytest.param(12, marks=pytest.mark.thorough)])
 def test_learned_step_rates_get_their_gradient_from_adapt(steps, x64):
     """Written out and as a scan, where the step is traced."""

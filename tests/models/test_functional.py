@@ -246,6 +246,7 @@ def test_compiled_scanned_and_vmapped_it_stays_itself(network):
         np.testing.assert_allclose(output, own, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @both
 def test_statistics_of_an_enclosing_gradient_pass_through_an_inner_one(network):
     """Adapting within a meta-gradient: parameters and state are both tracers of the outer level."""

@@ -207,7 +207,12 @@ def test_tasks_that_do_not_split(start, tmp_path):
         ("divides=1", "", "1 absent"),
         pytest.param("3", "", "3 false", marks=pytest.mark.thorough),
         ("2", "--xla_cpu_multi_thread_eigen=true", "2 true"),
-        ("divides=9", "--xla_force_host_platform_device_count=4", "3 false"),
+        pytest.param(
+            "divides=9",
+            "--xla_force_host_platform_device_count=4",
+            "3 false",
+            marks=pytest.mark.thorough,
+        ),
     ],
 )
 def test_host_devices_follow_the_cores_the_flag_and_the_environment(arguments, flags, expected):

@@ -76,6 +76,7 @@ def test_h_score_is_numpys_and_its_shrinkage_scikit_learns(x64):
     np.testing.assert_allclose(score, reference_h_score(features, labels, alpha), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_h_score_of_more_features_than_examples(x64):
     features, labels = problem(n=8, d=20)
     score, info = h_score(features, labels)
@@ -155,7 +156,7 @@ SCORES = {
 
 @pytest.mark.parametrize(
     "name",
-    ["shrunk", "logme", *(pytest.param(n, marks=pytest.mark.slow) for n in ("leep", "trans_rate"))],
+    ["shrunk", *(pytest.param(n, marks=pytest.mark.slow) for n in ("leep", "logme", "trans_rate"))],
 )
 def test_they_can_be_vmapped_over_candidates_and_differentiated(name, x64):
     features, labels = problem()

@@ -160,6 +160,7 @@ def test_held_out_points_are_held_out():
     assert info.error > 0.3 and distance < 0.8
 
 
+@pytest.mark.slow
 def test_jit_and_vmap_and_half_precision():
     source, target = (jnp.asarray(x, jnp.float32) for x in two(shift=0.5))
     measure = functools.partial(proxy_a_distance, folds=4)
