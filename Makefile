@@ -38,7 +38,7 @@ test: $(VENV)/.ready-test
 	$(python) -m pytest $(parallel) $(PYTEST)
 
 test-slow: $(VENV)/.ready-test
-	$(python) -m pytest $(parallel) -m slow $(PYTEST)
+	$(python) -m pytest $(parallel) -m "slow and not thorough" $(PYTEST)
 
 test-thorough: $(VENV)/.ready-test
 	$(python) -m pytest $(parallel) -m thorough $(PYTEST)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+collect_ignore = ["models/golden/make_golden.py"]  # a program, and it needs PyTorch
+
 # The tolerances are those of a CPU; `JAX_PLATFORMS=cuda make test` asks for another platform.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 

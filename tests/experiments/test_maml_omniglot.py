@@ -488,14 +488,22 @@ def test_means_are_over_runs_first():
         {"method": "maml", "statistics": "support", "remat": True},
         {"method": "fomaml", "downsampling": "max_pool", "image_size": 16},
         {"method": "anil", "split": "alphabets"},
-        {"method": "boil", "rotations": True},
-        {"method": "reptile", "test_inner_steps": 2},
-        {"method": "meta-sgd", "shot": 2, "queries": 2, "way": 3},
+        pytest.param({"method": "boil", "rotations": True}, marks=pytest.mark.thorough),
+        pytest.param({"method": "reptile", "test_inner_steps": 2}, marks=pytest.mark.thorough),
+        pytest.param(
+            {"method": "meta-sgd", "shot": 2, "queries": 2, "way": 3}, marks=pytest.mark.thorough
+        ),
         {"method": "cavia", "context": 5, "inner_steps": 2},
-        {"method": "imaml", "inner_steps": 2, "inner_rate": 0.1, "chunk": 2},
+        pytest.param(
+            {"method": "imaml", "inner_steps": 2, "inner_rate": 0.1, "chunk": 2},
+            marks=pytest.mark.thorough,
+        ),
         # As README has it: one inner step in training, more in the test.
         {"method": "maml++", "test_inner_steps": None, "first_order_steps": 5, "anneal_steps": 10},
-        {"method": "maml++", "inner_steps": 2, "test_inner_steps": 2, "statistics": "support"},
+        pytest.param(
+            {"method": "maml++", "inner_steps": 2, "test_inner_steps": 2, "statistics": "support"},
+            marks=pytest.mark.thorough,
+        ),
         {"inner_steps": 0, "test_inner_steps": 1},
     ],
     ids=lambda changes: f"{changes.get('method', 'joint')}",

@@ -189,7 +189,7 @@ def test_the_examples_of_its_docstring_can_be_copied():
         {"method": "reptile", "inner_steps": 5},
         {"method": "meta-sgd"},
         {"method": "cavia"},
-        {"method": "imaml", "inner_steps": 3},
+        pytest.param({"method": "imaml", "inner_steps": 3}, marks=pytest.mark.thorough),
         {"method": "maml++", "inner_steps": 2, "anneal_steps": 100},
         {"method": "maml", "inner_steps": 0},
     ],

@@ -176,9 +176,11 @@ def test_the_smoke_test_of_the_real_thing(start):
 @pytest.mark.parametrize(
     ("preset", "pair", "methods"),
     [
-        ("digits-corrupted", "digits-corrupted", ("tent", "shot")),
+        pytest.param(
+            *("digits-corrupted", "digits-corrupted", ("tent", "shot")), marks=pytest.mark.thorough
+        ),
         ("open-set", "digits-blended", ("osbp",)),
-        ("partial", "digits-blended", ("pada",)),
+        pytest.param(*("partial", "digits-blended", ("pada",)), marks=pytest.mark.thorough),
     ],
 )
 def test_a_preset_on_the_built_in_digits(tmp_path, preset, pair, methods):
