@@ -43,7 +43,8 @@ def reject_collapsed(
 ) -> tuple[Array, CollapseInfo]:
     r"""Says whether a predictor has collapsed on the target, without the target's labels.
 
-    It is rejected unless both hold:
+    It is rejected unless both hold, the second only where source-only has not collapsed itself,
+    that is where :math:`H(s) / \ln K \ge \text{least\_class\_entropy}`:
 
     .. math::
         \frac{H(q)}{\ln K} \ge \text{least\_class\_entropy}, \qquad
@@ -53,7 +54,8 @@ def reject_collapsed(
     the predictor and of the source-only one, and :math:`a` the share of examples on which these two
     agree. The first finds predictors that use few classes; the second, those that use all of them
     but have mixed them up, as alignment does that puts class upon wrong class. Entropy, density
-    and alignment validators score both highly.
+    and alignment validators score both highly. A source-only predictor that calls everything by a
+    few names, as on heavy noise, is no witness for the second.
 
     The defaults: an entropy of 0.7 is about that of five in ten classes used alike, or of 19% and
     81% in two; a kappa of 0.2 is little beyond chance, so that a method may well overturn most
@@ -115,9 +117,7 @@ def _guard(
 ) -> tuple[Array, CollapseInfo]:
     shares = predicted_shares(logits, weights)
     others = predicted_shares(source_only_logits, weights)
-    positive = shares > 0
-    entropy = -jnp.sum(shares * jnp.log(jnp.where(positive, shares, 1)))
-    class_entropy = entropy / jnp.log(max(2, logits.shape[1]))
+    class_entropy = _class_entropy(shares)
     same = jnp.argmax(logits, axis=-1) == jnp.argmax(source_only_logits, axis=-1)
     agreement = weights @ (same + nan_where_nan(logits) + nan_where_nan(source_only_logits))
     chance = shares @ others
@@ -125,5 +125,12 @@ def _guard(
     beyond = chance < 1
     kappa = jnp.where(beyond, (agreement - chance) / jnp.where(beyond, 1 - chance, 1), 0)
     kappa = jnp.where(jnp.isnan(chance), jnp.nan, kappa)
-    kept = (class_entropy >= least_class_entropy) & (kappa >= least_kappa)
+    witness = ~(_class_entropy(others) < least_class_entropy)  # NaN is one, and rejects below
+    kept = (class_entropy >= least_class_entropy) & (~witness | (kappa >= least_kappa))
     return ~kept, CollapseInfo(class_entropy, kappa, agreement, shares)
+
+
+def _class_entropy(shares: Array) -> Array:
+    """The entropy of shares of classes, over that of uniform ones."""
+    entropy = -jnp.sum(shares * jnp.log(jnp.where(shares > 0, shares, 1)))
+    return entropy / jnp.log(max(2, shares.shape[0]))

@@ -70,6 +70,15 @@ def test_two_that_have_collapsed_alike_do_not_vouch_for_each_other():
     assert rejected and info.class_shares[0] == 1 and info.kappa == 0
 
 
+def test_a_source_only_predictor_that_has_collapsed_is_no_witness():
+    one_class, right = predictor(0 * CLASSES), predictor(CLASSES)
+    rejected, info = reject_collapsed(right, one_class)
+    assert not rejected and info.kappa == 0
+    assert reject_collapsed(one_class, one_class)[0]
+    # By a threshold that it passes itself, it is one.
+    assert reject_collapsed(right, one_class, least_class_entropy=0)[0]
+
+
 def test_mistakes():
     logits, _ = examples.labelled()
     examples.assert_mistakes_are_refused(reject_collapsed, logits, logits)
