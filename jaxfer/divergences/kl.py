@@ -8,7 +8,7 @@ from jax import Array
 
 from jaxfer.divergences.logits import two_predictions
 from jaxfer.divergences.options import check_number
-from jaxfer.divergences.samples import is_concrete, two_samples
+from jaxfer.divergences.samples import is_concrete, two_samples, whole_batch
 
 
 def kl_gaussian(
@@ -171,8 +171,7 @@ def _centre(sample: Array, weights: Array, axis_name: str | None) -> tuple[Array
 
 def _factor(spread: Array, ridge: Array, axis_name: str | None) -> Array:
     """Upper triangular ``[d, d]``, whose square is the covariance of the points plus the ridge."""
-    if axis_name is not None:
-        spread = jax.lax.all_gather(spread, axis_name, tiled=True)
+    spread = whole_batch(spread, axis_name)
     root = jnp.where(ridge > 0, jnp.sqrt(jnp.where(ridge > 0, ridge, 1)), 0)
     rows = jnp.concatenate([spread, root * jnp.eye(spread.shape[1], dtype=spread.dtype)])
     return jnp.linalg.qr(rows, mode="r")

@@ -387,7 +387,7 @@ def _half_of_the_blocks(plan: Plan, within: Callable, between: Callable) -> Any:
             added, carry = between(carry, i, jnp.where(j < count, j, j - count))
             return (carry, jax.tree.map(jnp.add, mine, added)), None
 
-        zero = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), carry)
+        zero = _of_each_device(plan, jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), carry))
         offsets = jnp.arange(1, (count + 1) // 2)
         (carry, mine), _ = lax.scan(jax.checkpoint(step), (carry, zero), offsets)
         return jax.tree.map(lambda leaf, added: leaf.at[i].add(added), carry, mine), None
@@ -412,13 +412,22 @@ def _around_the_ring(plan: Plan, visited: Callable, shard: list[Array], total: A
             def step(mine: Any, j: Array) -> tuple[Any, None]:
                 return jax.tree.map(jnp.add, mine, visited(guest, i, j)), None
 
-            zero = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), total)
+            zero = _of_each_device(plan, jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), total))
             return lax.scan(jax.checkpoint(step), zero, jnp.arange(plan.blocks))[0]
 
         added = lax.map(row, jnp.arange(plan.blocks))
         return (jax.tree.map(jnp.add, total, added), guest), None
 
-    return lax.scan(station, (total, shard), None, length=devices - 1)[0][0]
+    began = _of_each_device(plan, (total, shard))
+    return lax.scan(station, began, None, length=devices - 1)[0][0]
+
+
+def _of_each_device(plan: Plan, arrays: Any) -> Any:
+    """The arrays, as values that differ between devices: ``shard_map`` wants to know of a carry."""
+    if plan.axis_name is None:
+        return arrays
+    nothing = 0 * lax.axis_index(plan.axis_name)
+    return jax.tree.map(lambda leaf: leaf + nothing.astype(leaf.dtype), arrays)
 
 
 def _kernel(plan: Plan, here: list[Array], there: list[Array], *, same: bool = False) -> Array:

@@ -136,6 +136,32 @@ def one_sample(
     return Sample(array, normalised, count)
 
 
+def whole_batch(shard: Array, axis_name: str | None) -> Array:
+    """All devices' rows, in the order of the devices; what is given, without an axis name.
+
+    A sum of shards, each in its place, and not ``all_gather``, whose result ``shard_map`` takes to
+    differ between devices: a loss of it could not be returned as the one value that it is, and its
+    gradient would be counted once for each device.
+
+    Args:
+      shard: ``[n, ...]``, this device's rows, as many on every device.
+      axis_name: the mapped axis over which they are spread.
+
+    Returns:
+      ``[devices * n, ...]``.
+
+    >>> whole_batch(jnp.arange(2), None).tolist()
+    [0, 1]
+    """
+    if axis_name is None:
+        return shard
+    rows = len(shard)
+    alone = jnp.zeros((jax.lax.axis_size(axis_name) * rows, *shard.shape[1:]), shard.dtype)
+    first = jax.lax.axis_index(axis_name) * rows
+    alone = jax.lax.dynamic_update_slice_in_dim(alone, shard, first, axis=0)
+    return jax.lax.psum(alone, axis_name)
+
+
 def floating(name: str, array: Any) -> Array:
     """An array of at least float32 that holds neither NaN nor infinity, as far as can be seen."""
     try:

@@ -405,7 +405,7 @@ def compare(config: AdaptationOptions, shift: Shift) -> dict[str, Any]:
             "--target-labels cannot be given where the target has classes that the source lacks."
         )
     devices = configure_devices(
-        config.devices or 1, divides=config.batch, multihost=config.multihost,
+        config.devices, divides=config.batch, multihost=config.multihost,
         deterministic=config.deterministic,
     )  # fmt: skip
     print(f"Source: {shift.source.origin}\nTarget: {shift.target.origin}")

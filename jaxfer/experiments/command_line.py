@@ -74,9 +74,9 @@ class TrainingOptions(CommonOptions):
     """Which data to use; auto takes the real data set where it can be reached, else a built-in
     stand-in, and says which."""
 
-    devices: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """How many devices to split each step over: accelerators, or on CPU that many cores. By default
-    all that split the step evenly. It does not change what is computed, up to rounding."""
+    devices: Annotated[int | None, tyro.conf.arg(metavar="N")] = 1
+    """How many devices to split each step over: accelerators, or on CPU that many cores. Batch
+    statistics are then of each device's share; all else stays, up to rounding."""
 
     resume: bool = False
     """Go on from the last checkpoint in --out, with the same settings as before."""

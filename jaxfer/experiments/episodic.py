@@ -47,6 +47,10 @@ class EpisodeOptions(TrainingOptions):
     width: Annotated[int, tyro.conf.arg(metavar="N")] = 64
     """Channels or units of each layer."""
 
+    devices: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """How many devices to split each step over: accelerators, or on CPU that many cores. By default
+    all that split the step evenly. It does not change what is computed, up to rounding."""
+
     chunk: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Tasks vmapped at a time on each device. By default 1 on a CPU, all of them elsewhere."""
 

@@ -330,7 +330,7 @@ def compare(
       UserError: a setting, a file or the run folder is not as it must be.
     """
     devices = configure_devices(
-        config.devices or 1, divides=config.batch, unit="examples", multihost=config.multihost,
+        config.devices, divides=config.batch, unit="examples", multihost=config.multihost,
         deterministic=config.deterministic,
     )  # fmt: skip
     print(task.domain.origin)

@@ -65,6 +65,10 @@ class Config(episodic.EpisodicOptions):
     context: Annotated[int, tyro.conf.arg(metavar="N")] = 4
     """cavia: number of context parameters."""
 
+    devices: Annotated[int | None, tyro.conf.arg(metavar="N")] = 1
+    """How many devices to split each step over, which has too little work to be worth it by
+    default. It does not change what is computed, up to rounding."""
+
     validate_every: Annotated[int, tyro.conf.arg(metavar="N")] = 1000
     """Outer steps between validations; the best validated parameters are tested."""
 
@@ -155,7 +159,7 @@ def run(config: Config) -> dict[str, Any]:
     if config.data != "sinusoids":
         raise UserError(f"--data is {config.data}; this experiment has only sinusoids.")
     devices = configure_devices(
-        config.devices or 1,  # too little work to be worth splitting by default
+        config.devices,
         divides=config.tasks,
         multihost=config.multihost,
         deterministic=config.deterministic,

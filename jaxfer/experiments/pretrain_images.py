@@ -161,7 +161,7 @@ def run(config: Config) -> dict[str, Any]:
     """
     check_at_least(config, batch=4, rate=0, temperature=1e-3, image_size=8, validate_every=1)
     devices = configure_devices(
-        config.devices or 1, divides=config.batch, unit="images", multihost=config.multihost,
+        config.devices, divides=config.batch, unit="images", multihost=config.multihost,
         deterministic=config.deterministic,
     )  # fmt: skip
     domain = read_data(config)

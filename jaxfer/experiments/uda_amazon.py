@@ -359,7 +359,7 @@ def run(config: Config) -> dict[str, Any]:
     check_at_least(
         config, examples=10, length=1e-3, hidden=1, strengths=1, batch=1, rate=0, validate_every=1
     )
-    if (config.devices or 1) > 1:
+    if config.devices != 1:
         raise UserError(f"--devices is {config.devices}; this experiment computes on one.")
     devices = configure_devices(
         1, multihost=config.multihost, deterministic=config.deterministic

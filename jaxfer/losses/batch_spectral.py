@@ -5,11 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jaxfer.divergences.logits import one_prediction
 from jaxfer.divergences.options import check_count
-from jaxfer.divergences.samples import one_sample
+from jaxfer.divergences.samples import one_sample, whole_batch
 
 
 def batch_spectral_penalty(
@@ -169,8 +169,7 @@ def _weighted(rows: Array, weights: Array, present: Array, axis_name: str | None
     # The root of a weight of 0 would have an infinite slope; an absent example has none.
     some = weights > 0
     root = jnp.where(some, jnp.sqrt(jnp.where(some, weights * present, 1)), 0)
-    rows = root[:, None] * rows
-    return rows if axis_name is None else lax.all_gather(rows, axis_name, tiled=True)
+    return whole_batch(root[:, None] * rows, axis_name)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -3,11 +3,11 @@
 from typing import Any, Literal
 
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.scipy.special import logsumexp
 
 from jaxfer.divergences.options import check_number
-from jaxfer.divergences.samples import one_sample
+from jaxfer.divergences.samples import one_sample, whole_batch
 from jaxfer.losses.safe_norm import safe_norm, unit_rows
 
 Mining = Literal["hard", "all"]
@@ -204,13 +204,12 @@ def _gathered(
             f"labels must hold one class for each of the {len(features)} features; their shape is "
             f"{labels.shape}."
         )
-    if axis_name is None:
-        return features, labels, weights
     # The gradient of what is gathered is summed over the devices, as pmean expects it.
-    features, labels, weights = (
-        lax.all_gather(x, axis_name, tiled=True) for x in (features, labels, weights)
+    return (
+        whole_batch(features, axis_name),
+        whole_batch(labels, axis_name),
+        whole_batch(weights, axis_name),
     )
-    return features, labels, weights
 
 
 def _pairs(weights: Array) -> Array:

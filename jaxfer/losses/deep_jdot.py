@@ -8,7 +8,7 @@ from jax import Array, lax
 from jaxfer.divergences.labels import soft_labels
 from jaxfer.divergences.logits import one_prediction
 from jaxfer.divergences.options import check_number
-from jaxfer.divergences.samples import floating, two_samples
+from jaxfer.divergences.samples import floating, two_samples, whole_batch
 from jaxfer.divergences.sinkhorn import SinkhornInfo, sinkhorn_plan, squared_distances
 
 
@@ -92,10 +92,9 @@ def deep_jdot(
     labels = soft_labels("source_labels", source_labels, len(samples.source), logits.shape[1])
     log_probabilities, _ = one_prediction(logits, name="target_logits")
     source, target, a, b = samples[:4]
-    if axis_name is not None:
-        source, target, a, b, labels, log_probabilities = lax.all_gather(
-            (source, target, a, b, labels, log_probabilities), axis_name, tiled=True
-        )
+    source, target, a, b, labels, log_probabilities = (
+        whole_batch(rows, axis_name) for rows in (source, target, a, b, labels, log_probabilities)
+    )
     # A distance does not depend on the origin; near the points it loses least to rounding.
     origin = lax.stop_gradient(0.5 * (a @ source + b @ target))
     apart = squared_distances(source - origin, target - origin)

@@ -4,10 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jaxfer.divergences.options import check_number
-from jaxfer.divergences.samples import floating
+from jaxfer.divergences.samples import floating, whole_batch
 from jaxfer.losses.safe_norm import safe_norm
 
 
@@ -57,8 +57,7 @@ def nt_xent(
             "first and second must be arrays [n, features] of one shape; their shapes are "
             f"{first.shape} and {second.shape}."
         )
-    if axis_name is not None:
-        first, second = (lax.all_gather(x, axis_name, tiled=True) for x in (first, second))
+    first, second = whole_batch(first, axis_name), whole_batch(second, axis_name)
     views = jnp.concatenate([first, second])
     norm = safe_norm(views, axis=1)[:, None]
     views = views / jnp.where(norm > 0, norm, 1)

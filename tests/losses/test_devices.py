@@ -1,4 +1,4 @@
-"""Every batch-coupled loss under pmap on four devices: that of the global batch, to 1e-6."""
+"""Every batch-coupled loss on four devices, by pmap and shard_map: that of the global batch."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
-from jaxfer import losses as l
+from jaxfer import divergences as d, losses as l
 
 assert jax.device_count() == 4
 draw = np.random.default_rng(0)
@@ -50,6 +50,11 @@ functions = {
     "transport": lambda x, y, a, b, labels, n: l.deep_jdot(
         x, labels, y, y, source_weights=a, target_weights=b, axis_name=n, tolerance=1e-6
     )[0],
+    "mmd": two(d.mmd),
+    "blocks of mmd": two(lambda x, y, **o: d.mmd(x, y, bandwidth=2.0, block_size=2, **o)),
+    "energy": two(d.energy_distance),
+    "covariances": two(d.coral),
+    "fits": two(d.kl_gaussian),
 }
 
 
@@ -79,12 +84,36 @@ for index, name in enumerate(functions):
             gradients[device, index], gradient[index], atol=2e-6 * scale, err_msg=name
         )
     assert np.abs(gradient[index]).max() > 1e-3, name
+
+# shard_map knows what all devices agree on: it sums the gradients itself, seen from within or not.
+P = jax.sharding.PartitionSpec
+mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def coupled(matrix, *shard):
+    own = jax.lax.pmean(jnp.mean(jnp.sin(shard[0] @ matrix)), "batch")
+    x, y, *rest = shard
+    return own + jnp.stack([f(x @ matrix, y @ matrix, *rest, "batch") for f in functions.values()])
+
+
+def within(matrix, *shard):
+    return coupled(matrix, *shard), jax.jacrev(coupled)(matrix, *shard)
+
+
+specs = dict(mesh=mesh, in_specs=(P(), *[P("batch")] * 5))
+found = jax.jit(jax.shard_map(within, **specs, out_specs=(P(), P())))(matrix, *whole)
+outside = jax.jit(jax.jacrev(jax.shard_map(coupled, **specs, out_specs=P())))(matrix, *whole)
+for index, name in enumerate(functions):
+    scale = max(1, np.abs(gradient[index]).max())
+    np.testing.assert_allclose(found[0][index], value[index], rtol=1e-6, atol=1e-6, err_msg=name)
+    for each in (found[1], outside):
+        np.testing.assert_allclose(each[index], gradient[index], atol=2e-6 * scale, err_msg=name)
 """
 
 
 @pytest.mark.slow
 def test_four_devices_equal_one():
-    """Of the usual ``pmean(grad(local + global))``, one shard holding no source example."""
+    """Of the usual ``pmean(grad(local + global))``, and of what ``shard_map`` makes of it."""
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env=os.environ
