@@ -46,8 +46,8 @@ def reject_collapsed(
     It is rejected unless both hold:
 
     .. math::
-        \frac{H(q)}{\ln K} \ge \text{least\_class\_entropy}, \qquad
-        \kappa = \frac{a - \sum_k q_k s_k}{1 - \sum_k q_k s_k} \ge \text{least\_kappa}
+        \frac{H(q)}{\ln K} \ge \mathrm{least\_class\_entropy}, \qquad
+        \kappa = \frac{a - \sum_k q_k s_k}{1 - \sum_k q_k s_k} \ge \mathrm{least\_kappa}
 
     with :math:`q` and :math:`s` the shares of the :math:`K` classes among the most probable ones of
     the predictor and of the source-only one, and :math:`a` the share of examples on which these two
