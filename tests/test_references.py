@@ -12,7 +12,7 @@ import jaxfer
 from jaxfer.references import _entries, bibtex, cite, reference_keys
 
 PACKAGES = ("divergences", "adapters", "losses", "adaptation", "meta", "transferability")
-PACKAGES += ("evaluation", "models")
+PACKAGES += ("evaluation", "models", "training")
 # `Ganin et al. 2016`, `Rahimi and Recht 2007`, `Student 1908`; also `Ben Zaken et al. 2022`.
 NAMED = re.compile(r"((?:Ben )?[A-Z][\w'’-]+)(?: et al\.| and [A-Z][\w-]+)? ((?:19|20)\d\d)\b")
 
@@ -70,7 +70,7 @@ def test_every_source_of_a_docstring_has_an_entry():
     assert not missing, "\n".join(missing)
 
 
-@pytest.mark.parametrize("package", ["divergences", "losses", "adaptation", "meta"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_a_method_is_cited_by_its_own_name(package):
     wrong = []
     for name, named in DOCUMENTED.items():

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,7 +99,7 @@ def _indent(line: str) -> int:
 
 
 def _section(title: str, body: list[str]) -> list[str]:
-    body = inspect.cleandoc("\n".join(body)).split("\n")
+    body = textwrap.dedent("\n".join(body)).strip("\n").split("\n")
     if title in ("Returns", "Yields"):
         return body
     items = []

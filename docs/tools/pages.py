@@ -55,13 +55,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_content(html_text: str, **_: Any) -> str:
-    """Writes formulas as MathML, which browsers show without a script."""
-    return re.sub(
+    """Writes formulas as MathML, for browsers without a script; keeps flags and intervals whole."""
+    html_text = re.sub(
         r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>',
         lambda m: _formula(html.unescape(m[3]), block=m[2] == "["),
         html_text,
         flags=re.DOTALL,
     )
+    prose = re.sub(r"<(pre|code|math)\b.*?</\1>", "", html_text, flags=re.DOTALL)
+    if left := re.search(r"\\[a-zA-Z]+[^<\n]*", prose):
+        raise PluginError(f"this formula stands in the text as it was written: {left[0]}")
+    # A browser would break lines after two dashes, and about plus and minus.
+    html_text = re.sub(r"(?<=\d) ± (?=\d)", "\u00a0±\u00a0", html_text)
+    return re.sub(r"<code>(--[^<]{,24}</code>)", r'<code class="flag">\1', html_text)
 
 
 def _formula(latex: str, *, block: bool) -> str:
@@ -70,9 +76,10 @@ def _formula(latex: str, *, block: bool) -> str:
         formula = convert(latex.strip(), display="block" if block else "inline")
     except Exception as error:
         raise PluginError(f"this formula cannot be read: {latex}") from error
+    formula = formula.replace(r">\|<", ">&#x2016;<")  # it misses this one after \big
     # What it does not know or misses it passes over without a word.
     plain = re.sub(r"\\[{}]", "", latex)
-    if plain.count("{") != plain.count("}") or re.search(r">\\[a-zA-Z]", formula):
+    if plain.count("{") != plain.count("}") or re.search(r">[^<]*\\", formula):
         raise PluginError(f"this formula has an unknown command or an open brace: {latex}")
     return f'<div class="formula">{formula}</div>' if block else formula
 
@@ -131,9 +138,17 @@ def _commands() -> str:
     ]
     for file in sorted((PACKAGE / "experiments").glob("*.py")):
         if 'if __name__ == "__main__":' in file.read_text(encoding="utf-8"):
-            text = _docstring(file).replace("<", "&lt;")
+            text = "\n".join(map(_prose, _docstring(file).split("\n")))
             parts += [f"## {file.stem}", markdown(text, {})]
     return "\n\n".join(parts)
+
+
+def _prose(line: str) -> str:
+    """Marks flags and links records, except in lines of code."""
+    if line.startswith(" "):
+        return line
+    line = re.sub(r"(?<![\w`-])--[a-z][\w-]*", r"`\g<0>`", line.replace("<", "&lt;"))
+    return re.sub(r"(experiments)/(\w+)/README\.md", r"[`\1/\2`](results/\2/README.md)", line)
 
 
 def _docstring(file: Path) -> str:

@@ -108,7 +108,7 @@ def mmd(
         and negative weights.
 
     Source: Gretton et al. 2012, A kernel two-sample test, equations 3 to 5 and section 6; Zaremba
-    et al. 2013, B-tests, for ``block``; Long et al. 2015, Learning transferable features with deep
+    et al. 2013, B-test, for ``block``; Long et al. 2015, Learning transferable features with deep
     adaptation networks, for sums of kernels. ``MMD_PRESETS`` holds the settings that reproduce
     other libraries: ``mmd(x, y, **MMD_PRESETS["deepda"])``.
 

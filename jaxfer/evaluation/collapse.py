@@ -47,8 +47,8 @@ def reject_collapsed(
     that is where :math:`H(s) / \ln K \ge \text{least\_class\_entropy}`:
 
     .. math::
-        \frac{H(q)}{\ln K} \ge \text{least\_class\_entropy}, \qquad
-        \kappa = \frac{a - \sum_k q_k s_k}{1 - \sum_k q_k s_k} \ge \text{least\_kappa}
+        \frac{H(q)}{\ln K} \ge \mathrm{least\_class\_entropy}, \qquad
+        \kappa = \frac{a - \sum_k q_k s_k}{1 - \sum_k q_k s_k} \ge \mathrm{least\_kappa}
 
     with :math:`q` and :math:`s` the shares of the :math:`K` classes among the most probable ones of
     the predictor and of the source-only one, and :math:`a` the share of examples on which these two

@@ -25,7 +25,7 @@ def cavia(
     r"""Fast context adaptation: context :math:`\phi` starts at 0 in each task and alone is adapted.
 
     .. math:: \phi_0 = 0, \quad \phi_{k+1} = \phi_k - \alpha \nabla_\phi
-    L^{\mathrm{support}}(\theta, \phi_k), \qquad
+              L^{\mathrm{support}}(\theta, \phi_k), \qquad
               \min_\theta \sum_i L_i^{\mathrm{query}}(\theta, \phi_i)
 
     Args:

@@ -98,7 +98,7 @@ def proxy_a_distance(
       ValueError: for wrong shapes or options; where arrays are concrete also for NaN or infinity.
 
     Source: Ben-David et al. 2010, A theory of learning from different domains, lemma 2, which adds
-    the two sides' errors as they are added here; Ben-David et al. 2007, Analysis of representations
+    the two sides' errors as they are added here; Ben-David et al. 2006, Analysis of representations
     for domain adaptation, for a linear classifier in the place of the best one. Deviations: the
     lemma takes the least error on the points at hand, this one the error on held-out points, so
     that many features do not make any two samples look far apart; the loss is logistic.
