@@ -15,18 +15,18 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 
 def pytest_configure(config):
-    """Compiles in a hurry for the fast tests: small programs, of which most run once.
+    """Compiles once what several tests or programs of theirs ask for: it is kept, by each worker.
 
-    Those that many files have in common, single operations mostly, are kept in a folder, one for
-    each worker. Before JAX is imported; a test's own flags stand in the place of these.
+    The fast tests also compile in a hurry: small programs, of which most run once. Before JAX is
+    imported; a test's own flags stand in the place of these.
     """
+    kept = tempfile.TemporaryDirectory(prefix="jaxfer-compiled-")
+    config.add_cleanup(kept.cleanup)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = kept.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     if config.option.markexpr.startswith("not slow"):
         os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-        kept = tempfile.TemporaryDirectory(prefix="jaxfer-compiled-")
-        config.add_cleanup(kept.cleanup)
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = kept.name
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
 @pytest.fixture(scope="session")

@@ -168,17 +168,21 @@ def unfinished(checkpoints):
 
 
 def survive_kills(start, tmp_path, *, steps, kills, rng):
+    """Kills a run until so many kills have hit a save under way; a busy machine misses some."""
     flags = (*FLAGS, "--steps", steps)
     undisturbed = start("--out", tmp_path / "undisturbed", *flags)
     folder, resume = tmp_path / "killed", ()
-    landed = 0
-    for kill in range(kills):
+    landed, attempts = 0, 4 * kills
+    for attempt in range(attempts):
         process = start("--out", folder, *flags, *resume)
         resume = ("--resume",)
-        after = 1 + kill * steps // (2 * kills)
+        after = 1 + attempt * steps // (2 * attempts)
         landed += bool(kill_in_a_save(process, folder / "checkpoints", after, rng.uniform(0, 0.01)))
         assert checkpoint_steps(folder / "checkpoints")[-1] < steps
         assert not (folder / "summary.json").exists()
+        if landed == kills:
+            break
+    assert landed == kills, "too few kills hit a save under way"
     output = finish(start("--out", folder, *flags, "--resume"))
     finish(undisturbed)
     assert "Going on from step" in output and "damaged" not in output
@@ -198,17 +202,15 @@ def survive_kills(start, tmp_path, *, steps, kills, rng):
         for name in ("undisturbed", "killed")
     ]
     assert lines[0] == lines[1]
-    return landed
 
 
 @pytest.mark.slow
 def test_a_run_killed_while_it_saves_ends_bit_for_bit_where_an_undisturbed_one_does(
     start, tmp_path
 ):
-    landed = survive_kills(start, tmp_path, steps=16, kills=1, rng=random.Random(0))
-    assert landed == 1, "the kill did not hit a save under way"
+    survive_kills(start, tmp_path, steps=16, kills=1, rng=random.Random(0))
 
 
 @pytest.mark.slow
 def test_a_run_killed_many_times(start, tmp_path):
-    assert survive_kills(start, tmp_path, steps=60, kills=8, rng=random.Random(1)) >= 3
+    survive_kills(start, tmp_path, steps=60, kills=4, rng=random.Random(1))
