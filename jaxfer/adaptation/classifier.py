@@ -136,6 +136,43 @@ def forward(
     return Outputs(source, *_parts(both, batch), features.state)
 
 
+def forward_source(
+    classifier: Classifier, params: PyTree, state: PyTree, batch: DomainBatch, key: Key | None
+) -> Outputs:
+    """Features and logits of the source alone, in training, for what must not see the target.
+
+    Target examples with labels go through the encoder as part of the source's batch.
+
+    Args:
+      classifier, params, state, batch, key: as for :func:`forward`, without separate statistics;
+        the target examples without labels are not looked at.
+
+    Returns:
+      The :class:`Outputs`, with nothing for the target.
+
+    >>> from jaxfer.adaptation.toy import toy_batch, toy_classifier
+    >>> params, state = init_classifier(toy_classifier(), jax.random.key(0))
+    >>> forward_source(toy_classifier(), params, state, toy_batch(), None).source.logits.shape
+    (6, 2)
+    """
+    x = batch.source.x
+    if batch.labelled_target is not None:
+        x = jax.tree.map(lambda *both: jnp.concatenate(both), x, batch.labelled_target.x)
+    train = classifier.statistics != "frozen"
+    features, after = classifier.encoder.apply(
+        params["encoder"], state, x, train=train, key=key if train else None
+    )
+    both = Classification(features, classifier.head.apply(params["head"], features))
+    source, labelled = _first(both, len(batch.source.y))
+    nothing = Classification(*(part[:0] for part in both))
+    return Outputs(
+        source,
+        nothing,
+        None if batch.labelled_target is None else labelled,
+        after if train else state,
+    )
+
+
 def forward_target(
     classifier: Classifier, params: PyTree, state: PyTree, batch: DomainBatch, key: Key | None
 ) -> tuple[Classification, Classification | None, PyTree]:
@@ -176,7 +213,11 @@ def _parts(
 ) -> tuple[Classification, Classification | None]:
     if batch.labelled_target is None:
         return both, None
-    count = len(jax.tree.leaves(batch.target)[0])
+    return _first(both, len(jax.tree.leaves(batch.target)[0]))
+
+
+def _first(both: Classification, count: int) -> tuple[Classification, Classification]:
+    """The first so many examples, and the others."""
     return Classification(*(x[:count] for x in both)), Classification(*(x[count:] for x in both))
 
 

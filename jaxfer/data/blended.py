@@ -176,7 +176,7 @@ def _read_folder(folder: Path, smallest: int, skip_bad: bool) -> list[Image.Imag
     if wrong and not skip_bad:
         raise UserError(
             f"{len(wrong)} photographs in {folder} cannot be used: {', '.join(wrong[:3])}; remove "
-            "them, or leave them out by --skip-bad."
+            "them."
         )
     if not images:
         raise UserError(f"{folder} holds no photograph that can be used; put some there.")

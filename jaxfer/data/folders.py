@@ -149,7 +149,7 @@ be read); remove them, or leave them out by --skip-bad.
     classes = [name.split("/")[0] if "/" in name else None for name in names]
     class_names = tuple(sorted({name for name in classes if name is not None}))
     labels = [-1 if name is None else class_names.index(name) for name in classes]
-    note = f", {len(skipped)} unreadable left out" if skipped else ""
+    note = f", {len(skipped)} unreadable left out: {_some(skipped)}" if skipped else ""
     return ImageFolder(
         images=np.stack(images),
         names=tuple(names),
@@ -231,10 +231,12 @@ def _image_files(folder: Path) -> Iterator[str]:
 
 
 def _complaint(place: Path, skipped: list[tuple[str, str]], found: int, skip_bad: bool) -> str:
-    named = [f"{name} ({why})" for name, why in skipped[:_NAMED]]
-    more = f" and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
     remedy = "no image is left" if skip_bad else "remove them, or leave them out by --skip-bad"
     return (
-        f"{len(skipped)} of {found} images in {place} cannot be read: {', '.join(named)}{more}; "
-        f"{remedy}."
+        f"{len(skipped)} of {found} images in {place} cannot be read: {_some(skipped)}; {remedy}."
     )
+
+
+def _some(skipped: list[tuple[str, str]]) -> str:
+    named = ", ".join(f"{name} ({why})" for name, why in skipped[:_NAMED])
+    return named + (f" and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else "")

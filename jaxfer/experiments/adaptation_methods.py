@@ -248,6 +248,10 @@ METHODS: Mapping[str, Callable[[Recipe], Method]] = {
 """Every method by the name that ``--methods`` takes."""
 
 
+WITHOUT_STRENGTH = ("source-only", "mcd", "adda", "shot", "tent", "adabn")
+"""Methods that add nothing that --strength could be a factor of."""
+
+
 def make_method(name: str, recipe: Recipe) -> Method:
     """The method of a name.
 
@@ -299,5 +303,7 @@ def check_options(config: AdaptationOptions) -> None:
     for name in config.methods:
         if name not in METHODS:
             make_method(name, None)  # type: ignore[arg-type]
+    if config.strength != 1 and (deaf := set(config.methods) & set(WITHOUT_STRENGTH)):
+        print(f"--strength is {config.strength}; it is no part of: {', '.join(sorted(deaf))}.")
     if not config.methods:
         raise UserError(f"--methods is empty; give some of {', '.join(METHODS)}.")

@@ -29,6 +29,7 @@ from jaxfer.typing import Classification
 SOURCE_ONLY, ON_TARGET = "source-only", "on-target"
 PROXY_EXAMPLES = 400  # of each domain, that the domains are told apart by
 PROXY_FOLDS = 5  # fewer where there are fewer examples
+LEAST_DRAWN = 4  # examples of each domain, below which their features show nothing
 
 
 class Seen(NamedTuple):
@@ -181,6 +182,63 @@ def scores_table(seen: Mapping[str, Seen], validators: tuple[str, ...]) -> str:
     return table(("scores, last step", *(each.replace("_", " ") for each in validators)), rows)
 
 
+def distances_table(seen: Mapping[str, Seen], validator: str) -> tuple[str, dict[str, Any]]:
+    """Of a target without labels: the step that is picked, and how far apart the domains are.
+
+    Returns:
+      The table, and by method what ``summary.json`` holds of it.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    rows = []
+    for name, method in seen.items():
+        distance = distances(method.outputs)
+        places = _places(pick(method, validator))
+        steps = np.where(places < 0, 0, np.asarray(method.steps)[places])
+        picked = "-" if name == SOURCE_ONLY else ", ".join(map(str, steps))
+        rows.append(
+            (name, picked, _percent(0.5 + distance / 4), format_estimate(*_interval(distance)))
+        )
+        found[name] = {"proxy_a_distance": distance, "domain_accuracy": 0.5 + distance / 4}
+        if name != SOURCE_ONLY:
+            found[name]["picked_steps"] = steps
+    header = (
+        "method",
+        "picked steps, 0 for source-only",
+        "domain accuracy (%)",
+        "proxy A-distance",
+    )
+    return table(header, rows), found
+
+
+def draw_features(
+    seen: Mapping[str, Seen],
+    best: str,
+    path: Path,
+    *,
+    side: str,
+    source_labels: np.ndarray,
+    target_labels: np.ndarray | None,
+    classes: tuple[str, ...],
+    title: str,
+) -> list[str]:
+    """Features of both domains by source-only and by the best method, where there are enough.
+
+    Returns:
+      The name of the picture, or nothing.
+    """
+    before, after = (
+        tuple(np.asarray(seen[name].outputs[each].features[0]) for each in ("source", side))
+        for name in (SOURCE_ONLY, best)
+    )
+    if min(map(len, before)) < LEAST_DRAWN:
+        return []
+    feature_scatter(
+        before, after, path / "features.png", source_labels=source_labels,  # type: ignore[arg-type]
+        target_labels=target_labels, class_names=classes, names=(SOURCE_ONLY, best), title=title,
+    )  # fmt: skip
+    return ["features.png"]
+
+
 def draw(
     seen: Mapping[str, Seen],
     rows: list[AdaptationRow],
@@ -214,13 +272,9 @@ def draw(
         validator=validator.replace("_", " "), title=title,
     )  # fmt: skip
     best = rows[int(np.argmax([np.nanmean(np.asarray(row.picked)) for row in rows]))].method
-    before, after = (
-        tuple(np.asarray(seen[name].outputs[side].features[0]) for side in ("source", "test"))
-        for name in (SOURCE_ONLY, best)
-    )
-    feature_scatter(
-        before, after, path / "features.png", source_labels=source_labels,  # type: ignore[arg-type]
-        target_labels=test_labels, class_names=classes, names=(SOURCE_ONLY, best), title=title,
+    features = draw_features(
+        seen, best, path, side="test", source_labels=source_labels, target_labels=test_labels,
+        classes=classes, title=title,
     )  # fmt: skip
     logits = {name: seen[name].outputs["test"].logits[0] for name in (SOURCE_ONLY, best)}
     # OSBP has a class for the unknown where the data have none, too.
@@ -232,7 +286,7 @@ def draw(
         class_names=names,
         title=title,
     )
-    return ["methods.png", "learning_curves.png", "features.png", "confusion.png"]
+    return ["methods.png", "learning_curves.png", *features, "confusion.png"]
 
 
 def summarise(rows: list[AdaptationRow], seen: Mapping[str, Seen]) -> dict[str, Any]:
@@ -263,12 +317,19 @@ def report(
     """
     if test_labels is None:
         say(scores_table(seen, validators))
-        say("The target has no labels, so no accuracy is claimed.")
-        last = {name: method.metrics for name, method in seen.items()}
+        apart, found = distances_table(seen, validator)
+        say(f"\n{apart}\n\nThe target has no labels, so no accuracy is claimed.")
         scores = {
-            name: {each: metrics[each][-1] for each in validators} for name, metrics in last.items()
+            name: {each: method.metrics[each][-1] for each in validators} | found[name]
+            for name, method in seen.items()
         }
-        return {"scores": scores}
+        best = max(seen, key=lambda name: float(np.mean(scores[name][validator])))
+        drawn = draw_features(
+            seen, best, path, side="target", source_labels=source_labels, target_labels=None,
+            classes=classes, title=title,
+        )  # fmt: skip
+        say(f"In {path}: {', '.join(['summary.json', *drawn])}")
+        return {"scores": scores, "validator": validator}
     rows = make_rows(seen, validator)
     if not rows:
         bounds = [

@@ -101,6 +101,11 @@ def make_arrays(source: Domain, target: Domain, *, target_labels: int, seed: int
     order = np.random.default_rng(seed)
 
     def held_out(domain: Domain) -> tuple[np.ndarray, np.ndarray]:
+        if len(domain.train.x) < 2:
+            raise UserError(
+                f"{domain.name} has {len(domain.train.x)} example(s) to train on; give at least 2, "
+                "of which one is held out to validate on."
+            )
         shuffled = order.permutation(len(domain.train.x))
         count = min(HELD_OUT, max(1, len(shuffled) // 5))
         return shuffled[count:], shuffled[:count]
@@ -110,6 +115,8 @@ def make_arrays(source: Domain, target: Domain, *, target_labels: int, seed: int
     x, y = source.train
     if y is None:
         raise UserError(f"{source.name} has no labels, and a source needs them.")
+    if len(np.unique(y)) < 2:
+        raise UserError(f"All examples of {source.name} are of one class; a source needs two.")
     labelled = None
     if target_labels:
         if target.train.y is None:
@@ -123,6 +130,10 @@ def make_arrays(source: Domain, target: Domain, *, target_labels: int, seed: int
             ]
         )
         labelled = LabelledBatch(target.train.x[few], target.train.y[few])
+        counts = np.bincount(labelled.y, minlength=len(target.classes))
+        short = [name for name, n in zip(target.classes, counts, strict=True) if n < target_labels]
+        if short:
+            print(f"{target.name} has fewer than {target_labels} labels of: {', '.join(short)}.")
     test = None if target.test.y is None else LabelledBatch(*target.test)
     return jax.tree.map(
         jnp.asarray,

@@ -10,13 +10,15 @@ picked without target labels.
     python -m jaxfer.experiments.uda_images --preset photographs --source DIR --target DIR
     python -m jaxfer.experiments.uda_images --preset photographs --source A.zip/shop --target B.zip
     python -m jaxfer.experiments.uda_images --preset large --source DIR --target DIR
+    python -m jaxfer.experiments.uda_images --source A --target B --network resnet18 --model FILE
 
 The first needs no folder: half of scikit-learn's digits, and the other half blurred and of little
-contrast, which the output announces. --preset photographs takes 1000 steps a
-method on images of 64 x 64; --preset large (96 x 96, a network four times as wide) belongs on a
-GPU. What was measured stands in experiments/uda_images/README.md. The run folder gets config.json,
-summary.json, methods.png, features.png, confusion.png, and for each method a folder with its
-metrics.jsonl, TensorBoard events and checkpoints.
+contrast, which the output announces. --preset photographs takes 1000 steps a method on images of
+64 x 64; --preset large (96 x 96, a network four times as wide) belongs on a GPU. The last begins
+from published weights, or your own, see --model. What was measured stands in
+experiments/uda_images/README.md. The run folder gets config.json, summary.json, methods.png,
+features.png, confusion.png, and for each method a folder with its metrics.jsonl, TensorBoard events
+and checkpoints.
 """
 
 import dataclasses
@@ -48,6 +50,8 @@ from jaxfer.experiments.adaptation_run import Prepare, Shift, compare
 from jaxfer.experiments.command_line import check_at_least, check_shares, main
 from jaxfer.models import from_nnx
 from jaxfer.models.conv4 import ConvBlock
+from jaxfer.models.image_networks import image_input, image_network, load_image_encoder
+from jaxfer.models.published import find_model
 from jaxfer.typing import Key, LabelledBatch, PyTree, UserError
 
 Change = Literal["crop", "flip", "color"]
@@ -71,7 +75,7 @@ class Config(methods.AdaptationOptions):
     """One channel instead of three."""
 
     skip_bad: bool = False
-    """Leave out images that cannot be read, and say how many."""
+    """Leave out images that cannot be read, and say how many and which."""
 
     test_share: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.2
     """Part of each class that is kept for the test."""
@@ -80,11 +84,19 @@ class Config(methods.AdaptationOptions):
     """Random changes in training: crops of the enlarged image, mirroring, brightness with
     contrast and saturation."""
 
+    network: Annotated[str, tyro.conf.arg(metavar="conv|NAME")] = "conv"
+    """conv: four convolutions. Or a network of finetune_images: small, resnet18, resnet34,
+    resnet50, mobilenet, vit-s, vit-b."""
+
+    model: Annotated[str | None, tyro.conf.arg(metavar="FILE|FOLDER")] = None
+    """Weights that --network begins with: safetensors, published or as pretrain_images writes them.
+    By default it begins from random ones."""
+
     width: Annotated[int, tyro.conf.arg(metavar="N")] = 16
-    """Channels of the first of four convolutions, each of the others having twice as many."""
+    """conv: channels of the first convolution, each of the others having twice as many."""
 
     dropout: float = 0.0
-    """Share of the features that is set to zero in training."""
+    """conv: share of the features that is set to zero in training."""
 
     statistics: DomainStatistics = "per_domain"
     """Which batch the statistics are of: both domains as one (joint), each by itself, each with a
@@ -220,7 +232,7 @@ def random_color(x: jax.Array, key: Key) -> jax.Array:
 
 
 def make_prepare(config: Config) -> Prepare:
-    """From uint8 to [-1, 1], with the random changes in training."""
+    """From uint8 to what the network takes, [-1, 1] for conv, with random changes in training."""
 
     def prepare(images: PyTree, key: Key | None) -> PyTree:
         x = jnp.asarray(images, jnp.float32) / 255
@@ -229,19 +241,29 @@ def make_prepare(config: Config) -> Prepare:
             keys = jax.random.split(key, len(changes))
             for (name, change), change_key in zip(changes.items(), keys, strict=True):
                 x = change(x, change_key) if name in config.augment else x
-        return 2 * x - 1
+        if config.network == "conv":
+            return 2 * x - 1
+        return image_input(255 * x, color=x.shape[-1] == 3)
 
     return prepare
 
 
 def make_classifier(config: Config, channels: int, classes: int) -> tuple[Classifier, int]:
     """The network, and how many features it has."""
-    features = 8 * config.width
-    encoder = from_nnx(
-        lambda rngs: ImageEncoder(
-            channels=channels, width=config.width, dropout=config.dropout, rngs=rngs
+    if config.network == "conv":
+        features = 8 * config.width
+        encoder = from_nnx(
+            lambda rngs: ImageEncoder(
+                channels=channels, width=config.width, dropout=config.dropout, rngs=rngs
+            )
         )
-    )
+    else:
+        network = image_network(config.network, image_size=config.image_size, color=channels == 3)
+        features, encoder = network.features, from_nnx(network.build)
+        if config.model is not None:
+            start = load_image_encoder(find_model(config.model), network)
+            print(f"Encoder: {config.model}, {start.report.table().splitlines()[0]}")
+            encoder = encoder._replace(init=lambda key: (start.params, start.state))
     head = linear_feature_map(features, classes)
     return Classifier(encoder, head, config.statistics), features
 
@@ -261,6 +283,8 @@ def run(config: Config) -> dict[str, Any]:
     methods.check_options(config)
     check_at_least(config, image_size=16, width=1, test_share=0.01)
     check_shares(config, "dropout", "test_share")
+    if config.model is not None and config.network == "conv":
+        raise UserError(f"--model is {config.model}; say by --network what it is the weights of.")
     source, target = read_domains(config)
     channels, classes = source.train.x.shape[-1], len(source.classes)
     classifier, features = make_classifier(config, channels, classes)

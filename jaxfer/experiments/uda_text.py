@@ -99,6 +99,14 @@ PRESETS = {
 SMOKE = {**methods.SMOKE, "width": 8, "length": 8}
 
 
+UNFIT = {
+    ("vat", "vada"): "which moves inputs a little, and words cannot be moved",
+    ("fixmatch", "mean-teacher"): "which changes inputs at random, as pictures can be",
+    ("tent", "adabn"): "which adapts batch normalisation, and these networks have none",
+}
+"""Methods that words or these networks give nothing to work with, and why."""
+
+
 def read_texts(config: Config) -> tuple[Domain, Domain]:
     """Source and target, as they were written."""
     data_dir = config.data_dir if config.data == "auto" else Path(config.data)
@@ -163,11 +171,9 @@ def run(config: Config) -> dict[str, Any]:
     methods.check_options(config)
     check_at_least(config, length=1, vocabulary=3, width=1)
     check_shares(config, "dropout", "word_dropout")
-    if moving := sorted({"vat", "vada"} & set(config.methods)):
-        raise UserError(
-            f"--methods has {' and '.join(moving)}, which moves inputs a little, and words cannot "
-            "be moved; leave it out."
-        )
+    for names, why in UNFIT.items():
+        if unfit := sorted(set(names) & set(config.methods)):
+            raise UserError(f"--methods has {' and '.join(unfit)}, {why}; leave it out.")
     source, target, vocabulary = token_pair(
         *read_texts(config), length=config.length, size=config.vocabulary
     )

@@ -7,7 +7,7 @@ import pytest
 
 from jaxfer import adaptation
 from jaxfer.adaptation.toy import toy_batch, toy_classifier
-from jaxfer.adapters import constant_strength, network_feature_map
+from jaxfer.adapters import constant_strength, network_feature_map, random_multilinear_map
 
 from .problems import others
 
@@ -44,6 +44,28 @@ def cdan(params, f, g, logits):
     return binary(*critics(params, *both))
 
 
+def sure_first(params, f, g, logits):
+    """CDAN+E: examples that are sure count for more."""
+    both, weights = [], []
+    for side, z in zip((f, g), logits, strict=True):
+        p = jax.nn.softmax(z)
+        both.append((side[:, :, None] * p[:, None, :]).reshape(len(side), -1))
+        weight = 1 + jnp.exp(jnp.sum(p * jnp.log(p), axis=1))
+        weights.append(weight / weight.sum())
+    u, v = critics(params, *both)
+    first, second = jnp.log1p(jnp.exp(-u)), jnp.log1p(jnp.exp(v))
+    return (weights[0] @ first + weights[1] @ second) / 2
+
+
+def at_random(params, f, g, logits):
+    """CDAN of some of the product's directions."""
+    both = (
+        random_multilinear_map(side, jax.nn.softmax(z), key=jax.random.key(4), dimension=7)
+        for side, z in zip((f, g), logits, strict=True)
+    )
+    return binary(*critics(params, *both))
+
+
 def mdd(params, f, g, logits):
     (p, q) = (jax.nn.softmax(scores(params["adversary"], side)) for side in (f, g))
     p, q = (
@@ -69,6 +91,31 @@ def adversary(inputs, outputs=1):
 CASES = {
     "dann": (adaptation.dann(NETWORK, adversary=adversary(3), strength=STRENGTH), dann),
     "cdan": (adaptation.cdan(NETWORK, adversary=adversary(6), strength=STRENGTH), cdan),
+    "cdan+e": (
+        adaptation.cdan(NETWORK, adversary=adversary(6), strength=STRENGTH, entropy_weights=True),
+        sure_first,
+    ),
+    "cdan at random": (
+        adaptation.cdan(
+            NETWORK,
+            adversary=adversary(7),
+            strength=STRENGTH,
+            random_dimension=7,
+            random_key=jax.random.key(4),
+        ),
+        at_random,
+    ),
+    # With nothing known of the target's classes yet, and without the penalty: DANN.
+    "pada": (
+        adaptation.pada(
+            NETWORK, adversary=adversary(3), classes=2, strength=STRENGTH, momentum=1.0
+        ),
+        dann,
+    ),
+    "bsp": (
+        adaptation.bsp(NETWORK, adversary=adversary(3), strength=STRENGTH, penalty=0.0),
+        dann,
+    ),
     "mdd": (adaptation.mdd(NETWORK, adversary=adversary(3, 2), strength=STRENGTH), mdd),
     "wdgrl": (
         adaptation.wdgrl(NETWORK, critic=adversary(3), strength=STRENGTH, penalty=0.0),
@@ -122,3 +169,29 @@ def test_the_encoder_gets_the_adversarys_gradient_reversed(name, x64):
         own = jax.tree.map(jnp.add, own, plain["head"])
     for mine, theirs in zip(jax.tree.leaves(first[opponent]), jax.tree.leaves(own), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-9)
+
+
+def test_addas_encoder_gets_the_gradient_of_exchanged_domains(x64):
+    """Its opponent stays as it is meanwhile, and the source's encoder."""
+    method = adaptation.adda(NETWORK, adversary=adversary(3))
+    params, state = jax.tree.map(lambda x: x.astype(float), method.init(jax.random.key(0)))
+    params["encoder"] = jax.tree.map(lambda x: x + 0.1, params["encoder"])
+    batch = toy_batch(8)
+
+    def objective(params):
+        options = {"step": jnp.array(0), "key": jax.random.key(1)}
+        return method.players[-1].loss(params, state, batch, **options)[0]
+
+    def taken_for_the_source(encoder):
+        f = linear(params["source_encoder"], batch.source.x)
+        g = linear(encoder, batch.target)
+        u, v = critics(params, f, g)
+        return binary(v, u)
+
+    found = jax.grad(objective)(params)
+    expected = jax.grad(taken_for_the_source)(params["encoder"])
+    for entry in ("weight", "bias"):
+        np.testing.assert_allclose(found["encoder"][entry], expected[entry], rtol=1e-6, atol=1e-9)
+        assert (found["source_encoder"][entry] == 0).all()
+    assert np.abs(expected["weight"]).max() > 1e-3
+    assert method.players[-1].trains(params)["adversary"] is False

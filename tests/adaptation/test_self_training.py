@@ -186,6 +186,21 @@ def test_adda_has_two_phases():
         before = after_params, after_state
 
 
+@pytest.mark.parametrize("statistics", ["joint", "per_domain", "frozen"])
+def test_source_only_does_not_look_at_the_target(statistics):
+    network = problems.classifier(batch_norm=True)._replace(statistics=statistics)
+    method = adaptation.source_only(network)
+    params, state = method.init(KEY)
+    loss = quickly(lambda batch: method.players[0].loss(params, state, batch, step=0, key=KEY))
+    batch = problems.batch(12, 8, labelled=4)
+    found = loss(batch)
+    assert equal(found, loss(batch._replace(target=batch.target + 5)))
+    seen = jnp.concatenate([batch.source.x, batch.labelled_target.x])
+    hidden = network.encoder.network.apply(params["encoder"]["dense"], seen)
+    mean = 0 if statistics == "frozen" else 0.1 * hidden.mean(0)
+    np.testing.assert_allclose(found[1][0]["mean"], mean, rtol=1e-5, atol=1e-6)
+
+
 def test_adabn_predicts_with_the_targets_statistics():
     network = problems.classifier(batch_norm=True)
     method = adaptation.adabn(network)

@@ -156,13 +156,48 @@ def test_a_comparison_that_was_stopped_goes_on(tmp_path, plain):
 @pytest.mark.slow
 def test_of_a_target_without_labels_no_accuracy_is_claimed(tmp_path):
     bare = toy_shift(domain("bare", shift=1.5, labels=False))
-    done, seen = compared(tmp_path / "bare", bare, methods=("source-only",))
-    assert list(seen) == ["source-only"]
+    done, seen = compared(tmp_path / "bare", bare)
+    assert list(seen) == ["source-only", "dann"]
     assert "The target has no labels, so no accuracy is claimed." in done.out
     assert "target_accuracy" not in done.out and "oracle" not in done.out
-    assert done.summary["scores"].keys() == seen.keys() and "test" not in done.summary
+    scores = done.summary["scores"]
+    assert scores.keys() == seen.keys() and "test" not in done.summary
+    assert all(len(each["proxy_a_distance"]) == 2 for each in scores.values())
+    assert set(scores["dann"]["picked_steps"]) <= {0, 2, 4, 6, 8}
+    assert (done.folder / "features.png").stat().st_size > 10_000
     for method in seen.values():
         assert "target_accuracy" not in method.metrics and "test" not in method.outputs
+
+
+def test_two_examples_are_enough_for_all_but_a_picture_of_features(tmp_path):
+    done, _ = compared(tmp_path / "few", toy_shift(domain("few", shift=1.5, count=2, seed=1)))
+    assert done.summary["test"].keys() == {"source-only", "dann", "on-target"}
+    assert (done.folder / "confusion.png").exists()
+    assert not (done.folder / "features.png").exists() and "features.png" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("side", "sentence"),
+    [
+        (domain("one", count=1), r"one has 1 example\(s\) to train on; give at least 2, of which"),
+        (domain("bare", labels=False), "bare has no labels, and a source needs them."),
+        (
+            domain("left")._replace(train=LabelledBatch(np.zeros((8, 2)), np.zeros(8, np.int32))),
+            "All examples of left are of one class; a source needs two.",
+        ),
+    ],
+)
+def test_domains_that_cannot_be_a_source(side, sentence):
+    with pytest.raises(UserError, match=sentence):
+        make_arrays(side, domain("there"), target_labels=0, seed=0)
+
+
+def test_classes_with_too_few_labels_are_named(capsys):
+    target = domain("there", count=8)
+    make_arrays(domain("here"), target, target_labels=3, seed=0)
+    assert capsys.readouterr().out == ""
+    make_arrays(domain("here"), target, target_labels=7, seed=0)
+    assert "there has fewer than 7 labels of: left, right." in capsys.readouterr().out
 
 
 def test_examples_that_validate_are_not_trained_on():

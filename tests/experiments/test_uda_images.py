@@ -16,6 +16,7 @@ from jaxfer.experiments.uda_images import (
     Config,
     ImageEncoder,
     digits,
+    make_classifier,
     make_prepare,
     random_color,
     random_crop,
@@ -23,7 +24,9 @@ from jaxfer.experiments.uda_images import (
     read_domains,
     run,
 )
+from jaxfer.inference.saved import save_model
 from jaxfer.models import from_nnx
+from jaxfer.models.image_networks import image_network
 
 from .conftest import commands, do
 from .conftest import fail as conftest_fail
@@ -187,6 +190,30 @@ def test_the_smoke_test_of_the_real_thing(start):
     out, _ = start("uda_images", "--smoke").end()
     assert "scikit-learn's handwritten digits" in out
     assert "Trained on the target with its labels" in out
+
+
+def test_weights_without_their_network(tmp_path):
+    said = fail("--model", "some.safetensors", "--out", tmp_path / "run")
+    assert "--model is some.safetensors; say by --network what it is the weights of." in said
+
+
+def test_a_network_begins_with_the_weights_that_are_named(tmp_path):
+    network = image_network("small", image_size=16, color=False)
+    params, state = from_nnx(network.build).init(jax.random.key(5))
+    save_model(
+        tmp_path / "model", kind="image", classes=("a", "b"), state={"encoder": state},
+        params={"encoder": params, "head": {"kernel": np.zeros((network.features, 2))}},
+        settings={"network": "small", "image_size": 16, "color": False},
+    )  # fmt: skip
+    config = dataclasses.replace(SMALL, network="small", model=str(tmp_path / "model"))
+    classifier, features = make_classifier(config, 1, 10)
+    found = classifier.encoder.init(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, found, (params, state))
+    assert features == network.features
+    images = np.full((2, 16, 16, 1), 255, np.uint8)
+    x = make_prepare(config)(images, None)
+    np.testing.assert_allclose(x, 2.0)  # as the encoder was trained
+    assert classifier.encoder.apply(*found, x, train=False, key=None)[0].shape == (2, features)
 
 
 @pytest.mark.slow

@@ -83,6 +83,8 @@ def test_words_are_dropped_in_training_alone():
         ),
         (["--methods", "damn"], "There is no method 'damn'; the methods are: source-only"),
         (["--methods", "dann", "vada", "vat"], "--methods has vada and vat, which moves inputs"),
+        (["--methods", "fixmatch"], "--methods has fixmatch, which changes inputs at random"),
+        (["--methods", "tent"], "--methods has tent, which adapts batch normalisation"),
         (["--validator", "target_accuracy"], "There is no validator 'target_accuracy'"),
         (["--word-dropout", "1"], "--word-dropout is 1.0; give less than 1"),
         (["--dropout", "-1"], "--dropout is -1.0; give at least 0"),
