@@ -43,8 +43,8 @@ def reject_collapsed(
 ) -> tuple[Array, CollapseInfo]:
     r"""Says whether a predictor has collapsed on the target, without the target's labels.
 
-    It is rejected unless both hold, the second only where source-only has not collapsed itself,
-    that is where :math:`H(s) / \ln K \ge \text{least\_class\_entropy}`:
+    It is rejected unless both hold, the second only where source-only has not collapsed itself, by
+    the same measure of its own shares :math:`s`:
 
     .. math::
         \frac{H(q)}{\ln K} \ge \mathrm{least\_class\_entropy}, \qquad
