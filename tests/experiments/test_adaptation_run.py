@@ -38,7 +38,7 @@ def domain(name, shift=0.0, count=40, labels=True, seed=0):
     """Two classes on either side of 0, one after the other, as folders of images are read."""
     draw = np.random.default_rng(seed)
     parts = []
-    for size in (count, count // 2):
+    for size in (count, max(1, count // 2)):
         y = np.sort(np.arange(size, dtype=np.int32) % 2)
         x = np.stack([2.0 * y - 1, 0.0 * y + shift], 1) + 0.5 * draw.normal(size=(size, 2))
         parts.append(LabelledBatch(x.astype(np.float32), y if labels else None))
