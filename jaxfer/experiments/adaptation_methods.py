@@ -242,7 +242,7 @@ METHODS: Mapping[str, Callable[[Recipe], Method]] = {
         recipe.classifier._replace(
             head=recipe.unknown_head or linear_feature_map(recipe.features, recipe.classes + 1)
         ),
-        strength=recipe.constant(),
+        strength=recipe.rising(),  # at once, it drives the logits apart without end
     ),
 }
 """Every method by the name that ``--methods`` takes."""
