@@ -118,13 +118,10 @@ PRESETS = {
 }  # fmt: skip
 """Settings by name.
 
-The corrupted ones have batch normalisation with a record of statistics for each domain: source-only
-normalises its batches by those of the source alone and predicts with the source's record, so that
-nothing of the target reaches it. With one record for both domains it would be half adapted: joint
-statistics mix the target's batch into the source's, and per_domain ones record the target's last.
-AdaBN trains the very same network and differs in predicting with the target's record; TENT and SHOT
-train on the source alone for the first half of the steps, with one record, and then on the target
-alone.
+The corrupted ones have batch normalisation with a record of statistics for each domain. Source-only
+predicts with the source's. AdaBN trains the very same network and differs in predicting with the
+target's record; TENT and SHOT train on the source alone for the first half of the steps, with one
+record, and then on the target alone.
 
 The partial one is picked by the entropy: information maximisation asks for all classes alike, of
 which the target has some. In the open set the target has all digits, and 6 to 9 are unknown.

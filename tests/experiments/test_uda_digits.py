@@ -135,8 +135,8 @@ class Centred:
 
 
 @pytest.mark.parametrize("statistics", ["joint", "per_domain", "separate"])
-def test_with_separate_statistics_nothing_of_the_target_reaches_source_only(statistics):
-    """And with others something does: the reason for what the presets are."""
+def test_nothing_of_the_target_reaches_source_only(statistics):
+    """Whatever the statistics; with separate ones AdaBN differs in what it predicts with alone."""
     classifier = Classifier(Centred(), linear_feature_map(2, 2), statistics)
     recipe = Recipe(classifier, features=2, classes=2, steps=10)
     method, adabn = (make_method(name, recipe) for name in ("source-only", "adabn"))
@@ -153,10 +153,7 @@ def test_with_separate_statistics_nothing_of_the_target_reaches_source_only(stat
 
     near, far = trained(x), trained(3 * x + 5)
     said = [np.asarray(method.predict(params, after, x).logits) for _, after in (near, far)]
-    same = [np.array_equal(near[0], far[0]), np.array_equal(*said)]
-    assert same == {"joint": [False, False], "per_domain": [True, False]}.get(
-        statistics, [True, True]
-    )
+    assert np.array_equal(near[0], far[0]) and np.array_equal(*said)
     if statistics == "separate":
         assert not np.array_equal(adabn.predict(params, far[1], x).logits, said[1])
 
