@@ -72,11 +72,14 @@ class Problem(NamedTuple):
 
 
 def make_problem(row: Row | OnlineRow) -> Problem:
-    """Inputs of noise: the time does not depend on them."""
-    draw = np.random.default_rng(0)
+    """Inputs of noise: the time does not depend on them.
+
+    No two pixels are alike. Where four neighbours tie, each library has a gradient of its own.
+    """
+    draw = np.random.default_rng(1)
     if isinstance(row, OnlineRow):
         x = draw.normal(size=(row.examples, row.features)).astype(np.float32) / row.features**0.5
         return Problem(row, x, draw.integers(0, row.classes, row.examples), {})
     shape = (row.way * (row.shot + row.queries), row.image_size, row.image_size, 1)
-    x = (draw.random(shape) < 0.15).astype(np.float32)
+    x = draw.random(shape).astype(np.float32)
     return Problem(row, x, np.repeat(np.arange(row.way), row.queries), {})
