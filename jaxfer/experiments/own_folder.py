@@ -79,10 +79,15 @@ def cap_training(config: Options, *, classes: int, examples: int) -> Options:
     Returns:
       The settings, with ``train_way``, ``shot`` and ``train_queries`` capped.
 
+    Raises:
+      UserError: there are fewer than 2 classes.
+
     >>> cap_training(FewShotOptions(), classes=12, examples=20).train_way
     --train-way is 60, but there are 12 classes to train on: 12 it is.
     12
     """
+    if classes < 2:
+        raise UserError("There is only one class of the folder to train on; add some.")
     shot = at_most("--shot", config.shot, examples - 1, of_each(examples))
     return dataclasses.replace(
         config,
