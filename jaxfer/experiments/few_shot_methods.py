@@ -82,8 +82,9 @@ def chosen_methods(config: FewShotOptions, *, only_on_episodes: bool = False) ->
     if not config.method:
         raise UserError(f"--method names none; the methods are: {', '.join(METHODS)}.")
     if "all" in config.method:
-        refused = WITHOUT_EPISODES if only_on_episodes else ()
-        return tuple(name for name in METHODS if name not in refused)
+        return tuple(
+            name for name in METHODS if not (only_on_episodes and name in WITHOUT_EPISODES)
+        )
     names = tuple(dict.fromkeys(checked_name(name) for name in config.method))
     if only_on_episodes and (refused := [name for name in names if name in WITHOUT_EPISODES]):
         raise UserError(
