@@ -13,10 +13,11 @@ from jaxfer.typing import UserError
 def read_own_classes(folder: str | Path, *, image_size: int, examples: int = 2) -> CharacterSet:
     """Reads ``CLASS/IMAGE`` or ``GROUP/CLASS/IMAGE`` as classes to tell apart.
 
-    A class is the folder that an image lies in; the folder above it, where there is one, is what an
-    alphabet is to Omniglot. Classes may be of different sizes: as many images are kept of each, the
-    first by name, as the smallest has, and classes of fewer than ``examples`` are left out. Images
-    become grey; light ones (whose border is lighter than half) are inverted, as ink on paper.
+    A class is the folder that an image lies in; the folder above it is what an alphabet is to
+    Omniglot, so that ``CLASS/IMAGE`` is one alphabet, named ``"."``. Classes may be of different
+    sizes: as many images are kept of each, the first by name, as the smallest has, and classes of
+    fewer than ``examples`` are left out. Images become grey; light ones (whose border is lighter
+    than half) are inverted, as ink on paper.
 
     Args:
       folder: holds the classes.
@@ -65,7 +66,7 @@ def read_own_classes(folder: str | Path, *, image_size: int, examples: int = 2) 
     return CharacterSet(
         images=images,
         names=tuple(kept),
-        alphabets=tuple(name.rpartition("/")[0] or name for name in kept),
+        alphabets=tuple(Path(name).parent.as_posix() for name in kept),
         background=np.ones(len(kept), bool),
         origin=f"{len(kept)} classes of {fewest} images from {folder}{note}.",
         source="folder",

@@ -32,6 +32,9 @@ METHODS: dict[str, Callable[[Problem], FewShotMethod]] = {
 }
 """Every method by the name that ``--method`` takes; supervised answers in three ways."""
 
+WITHOUT_EPISODES = ("supervised",)
+"""Those that train on labelled images of all classes."""
+
 
 def make_method(problem: Problem) -> FewShotMethod:
     """The method of that name.
@@ -60,8 +63,18 @@ def checked_name(name: str) -> str:
     return name
 
 
-def chosen_methods(config: FewShotOptions) -> tuple[str, ...]:
+def chosen_methods(config: FewShotOptions, *, only_on_episodes: bool = False) -> tuple[str, ...]:
     """The methods that ``--method`` names, each once.
+
+    Args:
+      config: the settings.
+      only_on_episodes: whether those that train on no episodes are refused, and left out of all.
+
+    Returns:
+      Their names.
+
+    Raises:
+      UserError: if there is no such method, or one that is refused.
 
     >>> chosen_methods(FewShotOptions(method=("ridge", "prototypical", "ridge")))
     ('ridge', 'prototypical')
@@ -69,5 +82,13 @@ def chosen_methods(config: FewShotOptions) -> tuple[str, ...]:
     if not config.method:
         raise UserError(f"--method names none; the methods are: {', '.join(METHODS)}.")
     if "all" in config.method:
-        return tuple(METHODS)
-    return tuple(dict.fromkeys(checked_name(name) for name in config.method))
+        return tuple(
+            name for name in METHODS if not (only_on_episodes and name in WITHOUT_EPISODES)
+        )
+    names = tuple(dict.fromkeys(checked_name(name) for name in config.method))
+    if only_on_episodes and (refused := [name for name in names if name in WITHOUT_EPISODES]):
+        raise UserError(
+            f"--method {refused[0]} trains on no episodes, which this experiment needs; leave it "
+            "out, or run fewshot_omniglot, which takes any."
+        )
+    return names

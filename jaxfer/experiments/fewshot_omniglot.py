@@ -46,6 +46,14 @@ from jaxfer.experiments.few_shot import FewShotMethod, FewShotOptions, Problem, 
 from jaxfer.experiments.few_shot_methods import chosen_methods, make_method
 from jaxfer.experiments.few_shot_training import Trained, Validate, train_method
 from jaxfer.experiments.maml_omniglot import Arrays, Judged, nearest_neighbour, summarise
+from jaxfer.experiments.own_folder import (
+    all_at_most,
+    at_most,
+    beside,
+    cap_training,
+    of_each,
+    split_sizes,
+)
 from jaxfer.report import format_estimate, method_dots, table
 from jaxfer.training.devices import Devices, configure_devices, replicate
 from jaxfer.training.run_folder import hardware, open_run_folder, versions, write_summary
@@ -68,8 +76,9 @@ class Config(FewShotOptions):
     """Support images of each class in the test."""
 
     split: Literal["random", "alphabets"] = "random"
-    """random: 1100 characters to train on, 100 to validate, 423 to test. alphabets: test on the 20
-    evaluation alphabets, validate on 5 background ones."""
+    """random: 1100 characters to train on, 100 to validate, 423 to test; 60, 20 and 20% of a
+    folder of your own. alphabets: test on the 20 evaluation alphabets, validate on 5 background
+    ones."""
 
     split_seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Seed of the split, apart from that of the run."""
@@ -247,15 +256,37 @@ def test_protocols(config: Config) -> list[Protocol]:
     ]  # fmt: skip
 
 
-def load(config: Config) -> tuple[CharacterSet, ClassSplit]:
-    """The characters and their split, checked against the episodes that are asked for."""
+def cap(config: Config, characters: CharacterSet) -> tuple[Config, tuple[int, int, int]]:
+    """Episodes that a folder of one's own allows, saying so, and how many classes each part has."""
+    count, examples = characters.images.shape[:2]
+    sizes = split_sizes(count, least=min(config.test_way), flag="--test-way")
+    shots = all_at_most("--test-shot", config.test_shot, examples - 1, of_each(examples))
+    capped = dataclasses.replace(
+        cap_training(config, classes=sizes[0], examples=examples),
+        test_way=all_at_most(
+            "--test-way", config.test_way, sizes[2], f"there are {sizes[2]} classes to test on"
+        ),
+        test_shot=shots,
+        queries=at_most(
+            "--queries", config.queries, examples - max(shots), beside(max(shots), examples)
+        ),
+    )
+    return capped, sizes
+
+
+def load(config: Config) -> tuple[Config, CharacterSet, ClassSplit]:
+    """The characters and their split, and settings that go with them."""
     data_dir = None if config.data_dir is None else str(config.data_dir)
     characters = load_omniglot(config.data, data_dir, image_size=config.image_size)
     print(characters.origin)
-    if config.split == "random":
-        classes = random_class_split(len(characters.images), seed=config.split_seed)
-    else:
+    count = len(characters.images)
+    if config.split == "alphabets":
         classes = alphabet_split(characters, seed=config.split_seed)
+    elif characters.source == "folder":
+        config, sizes = cap(config, characters)
+        classes = random_class_split(count, sizes=sizes, seed=config.split_seed)
+    else:
+        classes = random_class_split(count, seed=config.split_seed)
     examples = characters.images.shape[1]
     asked = [(way, shot, classes.test) for way in config.test_way for shot in config.test_shot]
     asked.append((config.test_way[0], config.test_shot[0], classes.validation))
@@ -272,7 +303,7 @@ def load(config: Config) -> tuple[CharacterSet, ClassSplit]:
         way=config.train_way, shot=config.shot, queries=config.train_queries,
         classes=len(classes.train), examples=examples,
     )  # fmt: skip
-    return characters, classes
+    return config, characters, classes
 
 
 def compare_pixels(setting: Setting) -> Accuracies:
@@ -316,7 +347,7 @@ def run(config: Config) -> dict[str, Any]:
         multihost=config.multihost,
         deterministic=config.deterministic,
     )
-    characters, classes = load(config)
+    config, characters, classes = load(config)
     arrays = replicate(Arrays(jnp.asarray(characters.images), classes), devices)
     setting = Setting(config, devices, arrays, classes)
     path = config.out or Path("runs/fewshot_omniglot")

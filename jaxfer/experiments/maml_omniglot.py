@@ -41,6 +41,7 @@ from jaxfer.data import (
 from jaxfer.evaluation import mean_interval
 from jaxfer.experiments import episodic
 from jaxfer.experiments.command_line import check_at_least, main
+from jaxfer.experiments.own_folder import split_sizes
 from jaxfer.models import Conv4, Network, from_nnx
 from jaxfer.report import episode_picture, format_estimate, learning_curve, table
 from jaxfer.training.devices import configure_devices, first, replicate
@@ -56,7 +57,8 @@ class Config(episodic.EpisodicOptions):
 
     data: Annotated[str, tyro.conf.arg(metavar="auto|omniglot|tfds|glyphs|FOLDER")] = "auto"
     """Omniglot from the official zips (downloaded where there is a network), from a prepared TFDS,
-    from a folder that holds either, or built-in generated glyphs. auto takes the first it finds."""
+    from a folder that holds either, a folder of your own with one subfolder for each class, or
+    built-in generated glyphs. auto takes the first of these that is no folder of your own."""
 
     way: Annotated[int, tyro.conf.arg(metavar="N")] = 5
     """Characters in an episode."""
@@ -72,8 +74,9 @@ class Config(episodic.EpisodicOptions):
     """Height and width to which the 105 x 105 drawings are resized."""
 
     split: Literal["random", "alphabets"] = "random"
-    """random: 1100 characters to train on, 100 to validate, 423 to test, as in the paper.
-    alphabets: test on the 20 evaluation alphabets, validate on 5 background ones."""
+    """random: 1100 characters to train on, 100 to validate, 423 to test, as in the paper; 60, 20
+    and 20% of a folder of your own. alphabets: test on the 20 evaluation alphabets, validate on 5
+    background ones."""
 
     split_seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Seed of the split, apart from that of the run."""
@@ -261,10 +264,14 @@ def run(config: Config) -> dict[str, Any]:
     data_dir = None if config.data_dir is None else str(config.data_dir)
     characters = load_omniglot(config.data, data_dir, image_size=config.image_size)
     print(characters.origin)
-    if config.split == "random":
-        classes = random_class_split(len(characters.images), seed=config.split_seed)
-    else:
+    count = len(characters.images)
+    if config.split == "alphabets":
         classes = alphabet_split(characters, seed=config.split_seed)
+    elif characters.source == "folder":
+        sizes = split_sizes(count, least=config.way, flag="--way")
+        classes = random_class_split(count, sizes=sizes, seed=config.split_seed)
+    else:
+        classes = random_class_split(count, seed=config.split_seed)
     check_episodes(config, characters.images.shape[1], classes)
 
     network = make_network(config)

@@ -33,6 +33,7 @@ from flax import nnx
 
 from jaxfer import meta
 from jaxfer.data import (
+    CharacterSet,
     ClassSplit,
     background_split,
     load_omniglot,
@@ -45,6 +46,7 @@ from jaxfer.experiments import episodic
 from jaxfer.experiments.command_line import check_at_least, main
 from jaxfer.experiments.maml_omniglot import Arrays, Judged
 from jaxfer.experiments.online_passes import Networks, Pass, make_judge
+from jaxfer.experiments.own_folder import all_at_most, at_most, of_each, split_sizes
 from jaxfer.models import Mlp, StridedEncoder, from_nnx
 from jaxfer.report import accuracy_curves, format_estimate, learning_curve, table
 from jaxfer.training.devices import Devices, configure_devices, replicate
@@ -66,8 +68,8 @@ class Config(episodic.EpisodeOptions):
     data: Annotated[str, tyro.conf.arg(metavar="auto|omniglot|tfds|glyphs|FOLDER")] = "auto"
     """Omniglot from the official zips (downloaded where there is a network), from a prepared TFDS,
     from a folder that holds either, a folder of your own with one subfolder for each class (then
-    split at random), or built-in generated glyphs. auto takes the first of these that is no folder
-    of your own."""
+    60, 20 and 20% of them, at random), or built-in generated glyphs. auto takes the first of these
+    that is no folder of your own."""
 
     method: tuple[Method, ...] = ("oml", "pretraining", "scratch")
     """What to compare. oml: meta-learned for online learning; pretraining: trained on all
@@ -339,8 +341,9 @@ def run(config: Config) -> dict[str, Any]:
     data_dir = None if config.data_dir is None else str(config.data_dir)
     characters = load_omniglot(config.data, data_dir, image_size=config.image_size)
     print(characters.origin)
-    if characters.background.all():  # a folder of the user's own
-        classes = random_class_split(len(characters.images), seed=config.split_seed)
+    if characters.source == "folder":
+        config, sizes = cap(config, characters)
+        classes = random_class_split(sum(sizes), sizes=sizes, seed=config.split_seed)
     else:
         classes = background_split(
             characters, validation_classes=config.validation_classes, seed=config.split_seed
@@ -420,6 +423,25 @@ def check_options(config: Config) -> None:
         raise UserError(f"--test-classes is {config.test_classes}; give them in ascending order.")
     if not config.method:
         raise UserError("--method names none; give oml, pretraining or scratch.")
+
+
+def cap(config: Config, characters: CharacterSet) -> tuple[Config, tuple[int, int, int]]:
+    """Passes that a folder of one's own allows, saying so, and how many classes each part has."""
+    count, examples = characters.images.shape[:2]
+    train, fifth, test = split_sizes(count, least=2)
+    validation = at_most(
+        "--validation-classes", config.validation_classes, fifth, f"a fifth of {count} is {fifth}"
+    )
+    capped = dataclasses.replace(
+        config,
+        validation_classes=validation,
+        test_classes=all_at_most(
+            "--test-classes", config.test_classes, test, f"there are {test} to test on"
+        ),
+        shot=at_most("--shot", config.shot, examples, f"there are {examples} images of each class"),
+        test_shot=at_most("--test-shot", config.test_shot, examples - 1, of_each(examples)),
+    )
+    return capped, (train + fifth - validation, validation, test)
 
 
 def check_passes(config: Config, examples: int, classes: ClassSplit) -> None:

@@ -18,7 +18,7 @@ curve.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -31,8 +31,10 @@ from jaxfer import meta
 from jaxfer.data import (
     CharacterSet,
     LakeRuns,
+    check_episode_shape,
     load_omniglot,
     make_lake_runs,
+    random_class_split,
     read_lake_runs,
     sample_episode,
     warp_images,
@@ -45,6 +47,7 @@ from jaxfer.experiments.few_shot import FewShotMethod, FewShotOptions, Problem, 
 from jaxfer.experiments.few_shot_methods import chosen_methods, make_method
 from jaxfer.experiments.few_shot_training import Trained, Validate, train_method
 from jaxfer.experiments.maml_omniglot import Judged
+from jaxfer.experiments.own_folder import cap_training, split_sizes
 from jaxfer.report import episode_picture, format_estimate, table
 from jaxfer.training.devices import Devices, configure_devices, first, replicate
 from jaxfer.training.run_folder import hardware, open_run_folder, versions, write_summary
@@ -64,8 +67,9 @@ class Config(FewShotOptions):
 
     data: Annotated[str, tyro.conf.arg(metavar="auto|omniglot|tfds|glyphs|FOLDER")] = "auto"
     """Omniglot from the official zips (downloaded where there is a network), from a prepared TFDS,
-    from a folder that holds either, a folder of your own as GROUP/CLASS/IMAGE, or built-in
-    generated glyphs. auto takes the first of these that is no folder of your own."""
+    from a folder that holds either, a folder of your own as GROUP/CLASS/IMAGE, or as CLASS/IMAGE,
+    of which classes are held out and tested on in the place of alphabets, or built-in generated
+    glyphs. auto takes the first of these that is no folder of your own."""
 
     lake_runs: Annotated[Path | None, tyro.conf.arg(metavar="DIR|ZIP")] = None
     """The published runs, all_runs.zip or a folder. By default runs of the same protocol are made
@@ -83,7 +87,8 @@ class Config(FewShotOptions):
     by held-out."""
 
     method: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ("prototypical",)
-    """Which methods to train, one after the other, for one table; all stands for every one."""
+    """Which methods to train, one after the other, for one table; all stands for every one that
+    trains on episodes."""
 
     runs: Annotated[int, tyro.conf.arg(metavar="N")] = 5
     """How many to train side by side, with seeds SEED, SEED + 1, ...; results are then given with
@@ -170,13 +175,16 @@ def choose_alphabets(config: Config, characters: CharacterSet) -> Alphabets:
                 f"{', '.join(missing)} are not in this data. Give --alphabets all."
             )
         background = np.array(wanted)
-    if not 0 <= config.held_out < len(background):
+    one_group = characters.source == "folder" and len(background) == 1
+    if not one_group and not 0 <= config.held_out < len(background):
         raise UserError(
             f"--held-out is {config.held_out}, and there are {len(background)} background "
             f"alphabets; give 0 to {len(background) - 1}."
         )
     if config.test_on == "held-out" and not config.held_out:
         raise UserError("--test-on held-out needs alphabets held out: give --held-out 5, say.")
+    if one_group:
+        return classes_of_one_group(config, len(of))
     if config.test_on == "evaluation" and not len(evaluation) and config.lake_runs is None:
         raise UserError(
             "These data have no evaluation alphabets to make runs of; give --lake-runs, or "
@@ -194,6 +202,21 @@ def choose_alphabets(config: Config, characters: CharacterSet) -> Alphabets:
             )
         )
     )  # fmt: skip
+
+
+def classes_of_one_group(config: Config, classes: int) -> Alphabets:
+    """Classes in the place of alphabets, where a folder of one's own has no groups of them."""
+    sizes = split_sizes(classes, least=2)
+    split = random_class_split(classes, sizes=sizes, seed=config.split_seed)
+    held_out = split.validation if config.held_out else split.validation[:0]
+    evaluation = split.test if config.lake_runs is None else split.test[:0]
+    every = np.arange(classes, dtype=np.int32)
+    train = np.setdiff1d(every, np.concatenate([held_out, evaluation]))
+    print(
+        f"The classes lie in one group, so that classes stand in the place of alphabets: "
+        f"{len(train)} to train on, {len(held_out)} held out, {len(evaluation)} to test on."
+    )
+    return Alphabets(train, held_out, evaluation)
 
 
 def make_sampler(config: Config, method: FewShotMethod) -> Any:
@@ -272,11 +295,6 @@ def train_and_test(
     """Trains one method; whether it was right, by row ``[runs, lake runs, items]``."""
     config, devices, arrays, classes, way = setting
     method = make_method(Problem(config, name, way, config.shot, classes))
-    if not method.train_way:
-        raise UserError(
-            f"{name} trains on no episodes; oneshot_lake takes methods that do, and "
-            "fewshot_omniglot any."
-        )
     validators = None
     if config.held_out:
         evaluate = make_test(setting, method, "validation")
@@ -330,7 +348,25 @@ def _made(config: Config, characters: CharacterSet, pool: np.ndarray, seed: int)
     _, counts = np.unique(np.array(characters.alphabets)[pool], return_counts=True)
     # Made-up or own alphabets may be smaller than Omniglot's.
     way = int(min(WAY, counts.max()))
+    if way < 2:
+        raise UserError(
+            f"The {len(counts)} groups to make runs of have one class each, and a run needs two: "
+            "put classes that are alike into one folder, as GROUP/CLASS/IMAGE."
+        )
     return make_lake_runs(characters, pool, runs=config.test_runs, way=way, seed=seed)
+
+
+def check_ways(config: Config, names: Sequence[str], test_way: int, classes: int) -> None:
+    """One sentence about a network made for more classes than there are to train on."""
+    if test_way <= classes:
+        return
+    for name in names:
+        way = make_method(Problem(config, name, test_way, config.shot, classes)).train_way
+        if way > classes:
+            raise UserError(
+                f"--method {name} trains on episodes of {way} classes, as many as a run has, but "
+                f"there are only {classes} to train on; leave it out."
+            )
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -353,7 +389,7 @@ def run(config: Config) -> dict[str, Any]:
         raise UserError(f"--elastic is {config.elastic}; give a share below 1, such as 0.015.")
     if config.within > 1:
         raise UserError(f"--within is {config.within}; give a share from 0 to 1.")
-    names = chosen_methods(config)
+    names = chosen_methods(config, only_on_episodes=True)
     devices = configure_devices(
         config.devices,
         divides=config.tasks,
@@ -364,13 +400,22 @@ def run(config: Config) -> dict[str, Any]:
     characters = load_omniglot(config.data, data_dir, image_size=config.image_size)
     print(characters.origin)
     chosen = choose_alphabets(config, characters)
-    if config.train_way > len(chosen.train):
+    count, examples = len(chosen.train), characters.images.shape[1]
+    if characters.source == "folder":
+        config = cap_training(config, classes=count, examples=examples)
+    if config.train_way > count:
         raise UserError(
-            f"--train-way is {config.train_way}, but there are only {len(chosen.train)} characters "
-            f"to train on; give at most {len(chosen.train)}."
+            f"--train-way is {config.train_way}, but there are only {count} characters to train "
+            f"on; give at most {count}."
         )
+    check_episode_shape(
+        way=config.train_way, shot=config.shot, queries=config.train_queries, classes=count,
+        examples=examples,
+    )  # fmt: skip
     validation, test = make_runs(config, characters, chosen)
     print(test.origin)
+    test_way, turns = test.training.shape[1], 4 if config.rotations else 1
+    check_ways(config, names, test_way, count)
     _, groups = np.unique(np.array(characters.alphabets)[chosen.train], return_inverse=True)
     arrays = Arrays(
         jnp.asarray(characters.images),
@@ -379,11 +424,7 @@ def run(config: Config) -> dict[str, Any]:
         validation=as_arrays(validation),
         test=as_arrays(test),
     )
-    turns = 4 if config.rotations else 1
-    setting = Setting(
-        config, devices, replicate(arrays, devices), turns * len(chosen.train),
-        test.training.shape[1],
-    )  # fmt: skip
+    setting = Setting(config, devices, replicate(arrays, devices), turns * count, test_way)
     path = config.out or Path("runs/oneshot_lake")
     may_differ = (*MAY_DIFFER, *(["steps"] if config.outer_schedule == "constant" else []))
     with open_run_folder(path, config, resume=config.resume, may_differ=may_differ) as folder:

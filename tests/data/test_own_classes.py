@@ -24,15 +24,16 @@ def test_classes_of_different_sizes_are_cut_to_the_smallest(tmp_path):
     own = read_own_classes(
         write(tmp_path, {"cat": 4, "cow": 3, "dog": 5, "rare": 1}), image_size=10
     )
-    assert own.names == own.alphabets == ("cat", "cow", "dog")
+    assert own.names == ("cat", "cow", "dog") and own.alphabets == (".", ".", ".")
     assert own.images.shape == (3, 3, 10, 10) and own.images.dtype == np.uint8
     assert own.origin == f"3 classes of 3 images from {tmp_path}, 1 smaller classes left out."
     assert own.source == "folder" and own.background.all()
 
 
 def test_groups_of_classes_are_alphabets(tmp_path):
-    own = read_own_classes(write(tmp_path, {"a/x": 2, "a/y": 2, "b/x": 2}), image_size=8)
-    assert own.names == ("a/x", "a/y", "b/x") and own.alphabets == ("a", "a", "b")
+    own = read_own_classes(write(tmp_path, {"a/x": 2, "a/y": 2, "b/x": 2, "z": 2}), image_size=8)
+    assert own.names == ("a/x", "a/y", "b/x", "z")
+    assert own.alphabets == ("a", "a", "b", ".")
 
 
 def test_light_paper_becomes_dark(tmp_path):

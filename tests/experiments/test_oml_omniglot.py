@@ -50,8 +50,9 @@ def test_methods_side_by_side(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_pass_is_a_loop_over_its_images():
-    """Characters that differ in one pixel each, learned one image after the other in a loop."""
+@pytest.mark.parametrize("learn_all", [False, True], ids=["the head", "everything"])
+def test_a_pass_is_a_loop_over_its_images(learn_all):
+    """Learned one image after the other in a loop: the prediction network, or (scratch) both."""
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (6, 5, 14, 14), dtype=np.uint8)
     part = np.arange(6, dtype=np.int32)
@@ -59,7 +60,7 @@ def test_a_pass_is_a_loop_over_its_images():
     networks = make_networks(TINY, 7)
     params, state = networks.init(jax.random.key(0))
     passes = Pass("test", (2, 4), 3, seed=5, rates=(0.1, 0.02))
-    judge = jax.jit(make_judge(networks, passes, learn_all=False))
+    judge = jax.jit(make_judge(networks, passes, learn_all=learn_all))
     found = judge(Judged({"params": params}, state), arrays, jnp.array(3))
     assert found["accuracy"].shape == found["trajectory"].shape == (2, 2)
 
@@ -77,10 +78,11 @@ def test_a_pass_is_a_loop_over_its_images():
     def take(learned, image, label):
         batch = LabelledBatch(image[None], label[None])
         grads = jax.grad(lambda p: networks.loss(p, {}, batch, None)[0])(learned)
-        grads = {**grads, "representation": jax.tree.map(jnp.zeros_like, representation)}
+        if not learn_all:
+            still = jax.tree.map(jnp.zeros_like, params["representation"])
+            grads = {**grads, "representation": still}
         return optax.apply_updates(learned, jax.tree.map(lambda g: -0.1 * g, grads))
 
-    representation = params["representation"]
     for count in range(4):
         for image in x[count, :3]:
             learned = take(learned, image, jnp.array(count))

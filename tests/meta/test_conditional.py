@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from jaxfer import meta
 from jaxfer.typing import Classification, LabelledBatch, Task
@@ -17,7 +18,9 @@ INPUTS, FEATURES, CLASSES = 3, 2, 2
 
 def make_params(seed=0):
     draw = np.random.default_rng(seed).normal
-    return {"kernel": draw(size=(INPUTS, FEATURES)), "log_strength": np.array(-0.4)}
+    numbers = {"log_strength": -0.4, "log_scale": 0.7, "shift": 0.3}
+    kernel = draw(size=(INPUTS, FEATURES))
+    return {"kernel": kernel, **{name: np.array(value) for name, value in numbers.items()}}
 
 
 def make_task(seed=1):
@@ -57,21 +60,32 @@ def prototypes(params, task):
 def regressed(params, task):
     shown, asked = features_by_numpy(params, task)
     gram = shown @ shown.T + np.exp(params["log_strength"]) * np.eye(len(shown))
-    return asked @ shown.T @ np.linalg.solve(gram, np.eye(CLASSES)[task.support.y])
+    predicted = asked @ shown.T @ np.linalg.solve(gram, np.eye(CLASSES)[task.support.y])
+    return np.exp(params["log_scale"]) * predicted + params["shift"]
 
 
-def assert_gradient(learner, logits_of):
+def squared_error(logits, labels):
+    return np.square(logits - np.eye(CLASSES)[labels]).mean()
+
+
+def squared_loss(logits, labels):
+    accuracy = jnp.mean(logits.argmax(-1) == labels)
+    return jnp.mean(jnp.square(logits - jnp.eye(CLASSES)[labels])), {"accuracy": accuracy}
+
+
+def assert_gradient(learner, logits_of, loss_of=cross_entropy):
     params, task = make_params(), make_task()
     state = {"mean": jnp.zeros(FEATURES)}
     found = jax.jit(learner.gradient)(learner.init(to_jax(params)), state, to_jax(task), None, 0)
-    expected = finite_differences(lambda p: cross_entropy(logits_of(p, task), task.query.y), params)
+    expected = finite_differences(lambda p: loss_of(logits_of(p, task), task.query.y), params)
     assert_trees_close(found.grads, {"params": expected}, rtol=1e-6, atol=1e-9)
     logits = logits_of(params, task)
-    np.testing.assert_allclose(found.metrics["loss"], cross_entropy(logits, task.query.y))
+    np.testing.assert_allclose(found.metrics["loss"], loss_of(logits, task.query.y))
     right = np.mean(logits.argmax(-1) == task.query.y)
     np.testing.assert_allclose(found.metrics["accuracy"], right, rtol=1e-6)
     raw = np.tanh(np.concatenate([task.support.x, task.query.x]) @ params["kernel"])
     np.testing.assert_allclose(found.state["mean"], raw.mean(0), rtol=1e-10)
+    return expected
 
 
 def test_the_meta_gradient_of_prototypical_networks(x64):
@@ -80,13 +94,17 @@ def test_the_meta_gradient_of_prototypical_networks(x64):
     assert_gradient(meta.conditional(answer), prototypes)
 
 
-def test_the_meta_gradient_of_a_ridge_whose_strength_is_learned(x64):
+def test_the_meta_gradient_of_a_ridge_whose_three_numbers_are_learned(x64):
     def head_from(params):
-        strength = jnp.exp(params["log_strength"])
-        return partial(meta.ridge, classes=CLASSES, strength=strength)
+        return partial(
+            meta.ridge, classes=CLASSES, strength=jnp.exp(params["log_strength"]),
+            scale=jnp.exp(params["log_scale"]), shift=params["shift"],
+        )  # fmt: skip
 
-    answer = meta.answer_by_features(embed, head_from)
-    assert_gradient(meta.conditional(answer), regressed)
+    # Not of a softmax, in which the shift would have no part.
+    learner = meta.conditional(meta.answer_by_features(embed, head_from), squared_loss)
+    slopes = assert_gradient(learner, regressed, squared_error)
+    assert min(abs(slopes[name]) for name in ("log_strength", "log_scale", "shift")) > 1e-3
 
 
 def test_adapting_is_to_hold_on_to_the_support_set():
@@ -158,8 +176,8 @@ def linear_loss(params, state, batch, key):
     return losses.mean(), (state, {})
 
 
-def proto_maml_by_numpy(params, task, rate):
-    """One step of gradient descent from the prototypes, its gradient by hand."""
+def inner_by_numpy(params, task):
+    """The inner gradient at the prototypes, by hand: of the features' kernel, and of the head."""
     head = prototype_start(params, task.support)
     features = np.tanh(task.support.x @ params["kernel"])
     logits = features @ head["kernel"] + head["bias"]
@@ -167,22 +185,56 @@ def proto_maml_by_numpy(params, task, rate):
     error = shifted / shifted.sum(-1, keepdims=True) - np.eye(CLASSES)[task.support.y]
     error = error / len(error)
     back = (error @ head["kernel"].T) * (1 - features**2)
-    moved = {"kernel": params["kernel"] - rate * task.support.x.T @ back}
-    stepped = {
-        "kernel": head["kernel"] - rate * features.T @ error,
-        "bias": head["bias"] - rate * error.sum(0),
-    }
+    return task.support.x.T @ back, {"kernel": features.T @ error, "bias": error.sum(0)}
+
+
+def proto_maml_by_numpy(params, task, rate, inner=None):
+    """One step of gradient descent from the prototypes; by another inner gradient, if given."""
+    of_kernel, of_head = inner_by_numpy(params, task) if inner is None else inner
+    head = prototype_start(params, task.support)
+    moved = {"kernel": params["kernel"] - rate * of_kernel}
+    stepped = {name: head[name] - rate * of_head[name] for name in head}
     return cross_entropy(linear_logits(np, moved, stepped, task.query.x), task.query.y)
 
 
-def test_the_meta_gradient_of_proto_maml_flows_through_the_prototypes(x64):
+@pytest.mark.parametrize("gradient", ["through", "stop"])
+def test_the_meta_gradient_of_proto_maml_flows_through_the_prototypes(gradient, x64):
+    """Through the inner gradient too, unless that is held constant."""
     params, task = {"kernel": make_params()["kernel"]}, make_task()
     learner = meta.proto_maml(
-        linear_loss, embed=plain, classes=CLASSES, rule=optax.sgd(0.5), steps=1
+        linear_loss, embed=plain, classes=CLASSES, rule=optax.sgd(0.5), steps=1, gradient=gradient
     )
     found = jax.jit(learner.gradient)(learner.init(to_jax(params)), {}, to_jax(task), None, 0)
-    expected = finite_differences(lambda p: proto_maml_by_numpy(p, task, 0.5), params)
+    held = inner_by_numpy(params, task)
+    through, stopped = (
+        finite_differences(lambda p, inner=inner: proto_maml_by_numpy(p, task, 0.5, inner), params)
+        for inner in (None, held)
+    )
+    expected = stopped if gradient == "stop" else through
     assert_trees_close(found.grads, {"params": expected}, rtol=1e-6, atol=1e-9)
+    assert np.abs(through["kernel"] - stopped["kernel"]).max() > 1e-3
+
+
+def test_proto_maml_knows_no_order_of_examples_and_follows_the_names_of_classes(x64):
+    params, task = to_jax({"kernel": make_params()["kernel"]}), to_jax(make_task())
+    learner = meta.proto_maml(
+        linear_loss, embed=plain, classes=CLASSES, rule=optax.sgd(0.5), steps=2
+    )
+
+    def logits(params, state, x, *, train, key=None):
+        return linear_logits(jnp, params, params["head"], x), state
+
+    answer = meta.answer_by_adapting(learner, logits)
+
+    @jax.jit
+    def ask(x, y):
+        return answer(params, {}, LabelledBatch(x, y), task.query.x, train=False)[0]
+
+    x, y = task.support
+    found, order = ask(x, y), np.array([2, 0, 1])
+    np.testing.assert_allclose(ask(x[order], y[order]), found, rtol=1e-9)
+    np.testing.assert_allclose(ask(x, 1 - y), found[:, ::-1], rtol=1e-9)
+    assert np.abs(found - found[:, ::-1]).max() > 1e-2
 
 
 def test_proto_maml_without_steps_answers_as_prototypes_do(x64):

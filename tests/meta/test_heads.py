@@ -148,6 +148,16 @@ def test_relation_pairs_are_sums_beside_queries(x64):
     assert asked.shape == (15, 2, 2, 2 * FEATURES)
 
 
+def test_relation_judges_each_query_beside_the_sum_of_each_class(x64):
+    support, labels, query = episode()
+    draw = np.random.default_rng(5).normal  # the weights of score, drawn again
+    hidden, out = draw(size=(2 * FEATURES, 3)), draw(size=3)
+    sums = [support[labels == k].sum(0) for k in range(CLASSES)]
+    expected = [[np.tanh(np.r_[each, q] @ hidden) @ out for each in sums] for q in query]
+    logits = meta.relation(support, labels, query, classes=CLASSES, score=score)
+    np.testing.assert_allclose(logits, expected, rtol=1e-10)
+
+
 def test_relation_loss_is_the_squared_error_of_the_sigmoid(x64):
     logits, labels = np.random.default_rng(0).normal(size=(6, CLASSES)), np.arange(6) % CLASSES
     loss, metrics = meta.relation_loss(logits, labels)
@@ -164,6 +174,30 @@ def test_class_summaries_lie_in_the_order_of_the_classes(x64):
     )
     both = np.concatenate([query, np.tile(means, (len(query), 1))], -1)
     np.testing.assert_allclose(logits, both @ DECODE, rtol=1e-10)
+
+
+def test_summaries_and_prototypes_know_no_order_and_follow_the_names_of_classes(x64):
+    support, labels, query = episode()
+    order = np.random.default_rng(1).permutation(len(support))
+    names = np.array([2, 0, 1])
+
+    def blocks(support, labels):
+        """What the decoder is given: a query, and a block for each class."""
+        both = meta.class_summaries(support, labels, query, classes=CLASSES, decode=lambda x: x)
+        return both.reshape(len(query), 1 + CLASSES, FEATURES)
+
+    found = blocks(support, labels)
+    np.testing.assert_allclose(blocks(support[order], labels[order]), found, rtol=1e-12)
+    renamed = blocks(support, names[labels])
+    np.testing.assert_allclose(renamed[:, 1 + names], found[:, 1:], rtol=1e-12)
+    np.testing.assert_array_equal(renamed[:, 0], query)
+
+    head = partial(meta.prototype_head, classes=CLASSES)
+    kernel, bias = head(support, labels)
+    for mixed, there in zip(head(support[order], labels[order]), (kernel, bias), strict=True):
+        np.testing.assert_allclose(mixed, there, rtol=1e-12)
+    for renamed, there in zip(head(support, names[labels]), (kernel, bias), strict=True):
+        np.testing.assert_allclose(renamed[..., names], there, rtol=1e-12)
 
 
 def test_the_head_of_prototypes_classifies_as_they_do(x64):
