@@ -1,7 +1,5 @@
 """Published networks against PyTorch's transformers, by files that golden/make_golden.py wrote."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,6 @@ import pytest
 from jaxfer.models import (
     Bert,
     BertConfig,
-    MobileNetConfig,
     MobileNetV2,
     ResNet,
     ResNetConfig,
@@ -24,14 +21,9 @@ from jaxfer.models.image_spellings import RESNET, VIT, mobilenet_spellings
 from jaxfer.models.spellings import BERT
 from jaxfer.typing import Tokens
 
-GOLDEN = Path(__file__).parent / "golden"
+from .encoders import GOLDEN, TINY_MOBILENET
+
 _SMALL = {"vocabulary": 40, "width": 16, "layers": 2, "heads": 4, "hidden": 24, "positions": 12}
-# What a depth multiplier of 0.08 makes of the channels, in even numbers.
-_MOBILE = MobileNetConfig(
-    stages=((1, 2, 1, 1), (6, 2, 2, 2), (6, 4, 3, 2), (6, 6, 4, 2), (6, 8, 3, 1), (6, 14, 3, 2),
-            (6, 26, 1, 1)),
-    stem=4, features=102, padding="SAME", epsilon=1e-3,
-)  # fmt: skip
 
 
 def resnet(**options):
@@ -50,7 +42,10 @@ NETWORKS = {
     ),
     "resnet_basic": (resnet(widths=(8, 8, 12, 12)), RESNET),
     "resnet_bottleneck": (resnet(widths=(4, 4, 6, 6), bottleneck=True), RESNET),
-    "mobilenet": (lambda rngs: MobileNetV2(_MOBILE, rngs=rngs), mobilenet_spellings(_MOBILE)),
+    "mobilenet": (
+        lambda rngs: MobileNetV2(TINY_MOBILENET, rngs=rngs),
+        mobilenet_spellings(TINY_MOBILENET),
+    ),  # fmt: skip
 }
 
 
