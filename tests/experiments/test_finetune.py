@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -244,15 +245,14 @@ def test_texts_from_a_file_end_in_a_model_that_predicts(tmp_path, capsys):
     rows = [f"the {a} {b} is {c},{d}" for a in ("old", "new") for b in ("film", "book", "song")
             for c, d in (("good", "up"), ("bad", "down"), ("fine", "up"), ("poor", "down"))]  # fmt: skip
     path.write_text("text,label\n" + "\n".join(rows))
-    options = {"methods": ("probe", "lora", "full"), "rate": "find", "patience": 1}
+    options = {"methods": ("probe", "lora"), "few_rate": "find", "patience": 1}
     config, summary = smoke(finetune_text, tmp_path, data=str(path), **options)
-    assert set(summary["methods"]) == {"probe", "lora", "full"}
-    found = summary["methods"]["full"]
+    assert set(summary["methods"]) == {"probe", "lora"}
+    found = summary["methods"]["lora"]
     assert (
         found["learning_rate"]
-        == json.loads((config.out / "full" / "rate.json").read_text())["rate"]
+        == json.loads((config.out / "lora" / "rate.json").read_text())["rate"]
     )
-    assert summary["methods"]["lora"]["learning_rate"] == config.few_rate
     for name in ("macro_f1", "macro_precision", "macro_recall"):
         assert len(found[name]) == 2 and 0 <= min(found[name]) <= max(found[name]) <= 1
     for name in (
@@ -260,7 +260,7 @@ def test_texts_from_a_file_end_in_a_model_that_predicts(tmp_path, capsys):
         "summary.json",
         "confusion.png",
         "saliency.png",
-        "full/learning_curve.png",
+        "lora/learning_curve.png",
         "probe/learning_curve.png",
         "model/jaxfer.json",
     ):
@@ -269,7 +269,7 @@ def test_texts_from_a_file_end_in_a_model_that_predicts(tmp_path, capsys):
     assert set(found.labels) <= {"up", "down"}
     said = capsys.readouterr().out
     assert "test accuracy (%)" in said and "by a search over 100 steps" in said
-    assert said.count("parameters          trained  frozen") == 3
+    assert len(re.findall("^parameters +trained +frozen$", said, re.M)) == 2
     assert set(json.loads((config.out / "summary.json").read_text())["layers_by_logme"]) == {
         "embedded", "block0", "block1",
     }  # fmt: skip
