@@ -279,6 +279,7 @@ def test_texts_from_a_file_end_in_a_model_that_predicts(tmp_path, capsys):
 def test_pretraining_ends_in_weights_that_are_read_back(tmp_path):
     config, summary = smoke(pretrain_images, tmp_path, method="simclr")
     assert np.isfinite(summary["validation_loss"]).all()
+    assert (config.out / "learning_curve.png").is_file()
     config, summary = smoke(
         finetune_images, tmp_path / "next", model=str(config.out / "model"), methods=("full",)
     )

@@ -181,6 +181,10 @@ def test_weights_from_tensorflow_bring_its_padding_and_epsilon(tmp_path):
     ):
         write_tensors(path, tensors, note=note)
         assert load_image_encoder(path, SMALL_MOBILE).network.numerics() == expected
+    write_tensors(path, tensors)
+    settings = {"network": "mobilenet", **start.network.numerics()}
+    (tmp_path / "jaxfer.json").write_text(json.dumps({"settings": settings}))
+    assert load_image_encoder(path, SMALL_MOBILE).network == start.network
     (tmp_path / "config.json").write_text('{"tf_padding": false, "layer_norm_eps": 1e-4}')
     found = load_image_encoder(tmp_path / "model.safetensors", SMALL_MOBILE).network
     assert found.numerics() == {"padding": "SYMMETRIC", "epsilon": 1e-4}
