@@ -7,11 +7,12 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxfer.experiments.finetune_options import FineTuningOptions
 from jaxfer.training import find_rate
-from jaxfer.training.processes import on_first_process
+from jaxfer.training.processes import any_process, on_first_process, share_from_first_process
 from jaxfer.training.run_folder import write_json
 from jaxfer.typing import PyTree, UserError
 
@@ -81,7 +82,7 @@ def search_rate(
       UserError: the file cannot be written or read.
     """
     path = folder / "rate.json"
-    if path.is_file():
+    if any_process(path.is_file()):
         try:
             return float(json.loads(path.read_text())["rate"])
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -91,4 +92,5 @@ def search_rate(
     )
     seen = {"rate": found.suggested, "rates": found.rates, "losses": found.losses}
     on_first_process(lambda: write_json(path, seen))
-    return found.suggested
+    # Of several processes all take the first one's, whatever their sums were rounded to.
+    return float(share_from_first_process(np.array(found.suggested)))

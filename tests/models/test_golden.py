@@ -13,9 +13,12 @@ from jaxfer.models import (
     ResNetConfig,
     ViT,
     ViTConfig,
+    fold_low_rank,
     from_nnx,
     load_tensors,
+    read_peft,
     read_tensors,
+    with_adapter,
 )
 from jaxfer.models.image_spellings import RESNET, VIT, mobilenet_spellings
 from jaxfer.models.spellings import BERT
@@ -142,3 +145,25 @@ def test_joint_projections_are_cut_in_three():
         assert report.library == spelling.library
         for path, leaf in jax.tree_util.tree_leaves_with_path(loaded):
             assert np.array_equal(leaf, plain["/".join(str(key.key) for key in path)])
+
+
+def test_an_adapter_from_peft_computes_what_it_did_there():
+    """A LoRA that PEFT itself wrote, on the network of the file beside; see golden/make_peft.py."""
+    assert sum(path.stat().st_size for path in (GOLDEN / "peft").iterdir()) < 200_000
+    build, spellings = NETWORKS["bert"]
+    network = from_nnx(build)
+    file = read_tensors(GOLDEN / "bert.safetensors")
+    weights = {n.removeprefix("weights."): t for n, t in file.items() if n.startswith("weights.")}
+    params, _, _ = load_tensors(
+        weights, *jax.eval_shape(network.init, jax.random.key(0)), spellings
+    )
+    layers = [f"block{i}/attention/{part}" for i in (0, 1) for part in ("query", "key", "value")]
+    adapter = read_peft(GOLDEN / "peft", layers)
+    assert (adapter.rank, adapter.alpha, len(adapter.factors)) == (2, 8.0, 4)
+    params = fold_low_rank(with_adapter(params, adapter), alpha=adapter.alpha)
+    x = Tokens(file["input.ids"], file["input.mask"])
+    out, _ = jax.jit(lambda params: network.apply(params, {}, x, train=False))(params)
+    expected = read_tensors(GOLDEN / "peft" / "expected.safetensors")["output"]
+    out = np.asarray(out) * x.mask[..., None]
+    np.testing.assert_allclose(out, expected, atol=1e-4 * np.abs(expected).max())
+    assert np.abs(expected - file["output"]).max() > 0.1  # without it another
