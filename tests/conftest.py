@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-collect_ignore = ["models/golden/make_golden.py"]  # a program, and it needs PyTorch
+collect_ignore = [  # programs, and they need PyTorch
+    "models/golden/make_golden.py",
+    "models/golden/make_peft.py",
+]
 
 # The tolerances are those of a CPU; `JAX_PLATFORMS=cuda make test` asks for another platform.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -16,8 +16,9 @@ class FScore(NamedTuple):
       recall: ``[classes]``, share of the class that was called so; 0 for a class without examples.
       f1: ``[classes]``, their harmonic mean.
       macro_f1: scalar, the mean of ``f1`` over the classes that occur, truly or as predicted.
+      macro_precision, macro_recall: scalars, the means of the others over these classes.
 
-    >>> FScore([1.0], [0.5], [0.667], 0.667).macro_f1
+    >>> FScore([1.0], [0.5], [0.667], 0.667, 1.0, 0.5).macro_f1
     0.667
     """
 
@@ -25,6 +26,8 @@ class FScore(NamedTuple):
     recall: Array
     f1: Array
     macro_f1: Array
+    macro_precision: Array
+    macro_recall: Array
 
 
 def f_score(logits: Any, labels: Any, *, weights: Any = None) -> FScore:
@@ -57,11 +60,7 @@ def f_score(logits: Any, labels: Any, *, weights: Any = None) -> FScore:
     def share(part: Array, whole: Array) -> Array:
         return part / jnp.where(whole == 0, 1, whole)
 
-    f1 = share(2 * right, true + predicted)
     occurs = (true + predicted) != 0
-    return FScore(
-        share(right, predicted),
-        share(right, true),
-        f1,
-        jnp.sum(f1) / jnp.maximum(jnp.sum(occurs), 1),
-    )
+    each = (share(right, predicted), share(right, true), share(2 * right, true + predicted))
+    precision, recall, f1 = (jnp.sum(one) / jnp.maximum(jnp.sum(occurs), 1) for one in each)
+    return FScore(*each, f1, precision, recall)

@@ -14,8 +14,8 @@ transformers do. Without data, scikit-learn's digits are taken after pre-trainin
 characters, which runs first, so that something real runs with no network at all; it takes some
 minutes on two cores. experiments/finetune_images/README.md has what was measured. The run folder
 gets config.json, summary.json, confusion.png, saliency.png (the places that single predictions
-turned on), for each method a folder with its metrics.jsonl, TensorBoard events and checkpoints, and
-model/, which predicts:
+turned on), for each method a folder with its metrics.jsonl, learning_curve.png, TensorBoard events
+and checkpoints, and model/, which predicts:
 
     import jaxfer
     print(jaxfer.predict("runs/finetune_images/model", ["photo.jpg"]).labels)
@@ -34,14 +34,15 @@ from flax import nnx
 from jaxfer.data import Domain, train_test_indices
 from jaxfer.evaluation import integrated_gradients
 from jaxfer.experiments import finetune_methods as methods
+from jaxfer.experiments import finetune_options as options
 from jaxfer.experiments import pretrain_images
 from jaxfer.experiments.command_line import check_at_least, main
 from jaxfer.experiments.finetune_run import Task, compare
 from jaxfer.experiments.image_data import read_images, shift_images
 from jaxfer.inference import save_model
-from jaxfer.models import ImageClassifier, from_nnx
+from jaxfer.models import ImageClassifier, find_model, from_nnx
 from jaxfer.models.image_networks import (
-    ImageNetwork,
+    EncoderStart,
     image_input,
     image_network,
     load_image_encoder,
@@ -53,7 +54,7 @@ SHOWN = 5  # right predictions that are drawn, and as many wrong ones
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(methods.FineTuningOptions):
+class Config(options.FineTuningOptions):
     """The settings of a run; the defaults are for handwritten digits."""
 
     data: Annotated[str, tyro.conf.arg(metavar="digits|cifar10|FOLDER")] = "digits"
@@ -62,9 +63,9 @@ class Config(methods.FineTuningOptions):
     network: Annotated[str, tyro.conf.arg(metavar="NAME")] = "small"
     """The encoder: small, resnet18, resnet34, resnet50, mobilenet, vit-s or vit-b."""
 
-    model: Annotated[str, tyro.conf.arg(metavar="auto|FILE|FOLDER")] = "auto"
-    """Weights of the encoder, as safetensors. auto pre-trains on generated characters first, in
-    pretrained/ below --out."""
+    model: Annotated[str, tyro.conf.arg(metavar="auto|FILE|FOLDER|NAME")] = "auto"
+    """Weights of the encoder, as safetensors: a file, a folder or a name of the Hugging Face hub.
+    auto pre-trains on generated characters first, in pretrained/ below --out."""
 
     pretraining_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 1000
     """How long auto pre-trains."""
@@ -84,10 +85,10 @@ class Config(methods.FineTuningOptions):
     skip_bad: bool = False
     """Leave out images that cannot be read."""
 
-    rate: Annotated[float, tyro.conf.arg(metavar="RATE")] = 5e-4
+    rate: options.Rate = 5e-4
     """Learning rate of AdamW where all of the network trains."""
 
-    scratch_rate: Annotated[float, tyro.conf.arg(metavar="RATE")] = 1e-3
+    scratch_rate: options.Rate = 1e-3
     """The same from random weights."""
 
 
@@ -95,7 +96,7 @@ PRESETS = {
     "cifar10": Config(data="cifar10", image_size=32, color=True, flip=True, steps=1000),
     "few-digits": Config(few=100),
 }
-SMOKE = {**methods.SMOKE, "pretraining_steps": 4, "image_size": 16}
+SMOKE = {**options.SMOKE, "pretraining_steps": 4, "image_size": 16}
 
 
 def read_data(config: Config) -> Domain:
@@ -120,10 +121,10 @@ def read_data(config: Config) -> Domain:
     return domain._replace(train=train, origin=origin)
 
 
-def find_weights(config: Config) -> str:
+def find_weights(config: Config) -> Path:
     """The weights that were named, or those of a pre-training that runs now."""
     if config.model != "auto":
-        return config.model
+        return find_model(config.model)
     out = (config.out or Path("runs/finetune_images")) / "pretrained"
     if not (out / "model" / "jaxfer.json").is_file():
         print("Pre-training on generated characters:")
@@ -135,13 +136,12 @@ def find_weights(config: Config) -> str:
                 batch=8 if config.smoke else 64,
             )
         )  # fmt: skip
-    return str(out / "model")
+    return out / "model"
 
 
-def make_model(config: Config, network: ImageNetwork, classes: int, weights: str) -> methods.Model:
+def make_model(start: EncoderStart, classes: int) -> methods.Model:
     """The encoder with a head, and what the methods need to know of it."""
-    start = load_image_encoder(weights, network)
-    print(f"Encoder: {weights}, {start.report.table().splitlines()[0]}")
+    network = start.network
 
     def build(rngs: nnx.Rngs) -> nnx.Module:
         return ImageClassifier(
@@ -201,11 +201,14 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
       UserError: a setting, a file or the run folder is not as it must be.
     """
-    methods.check_options(config)
+    options.check_options(config)
     check_at_least(config, image_size=8, pretraining_steps=1, few=2)
     images = read_data(config)
     network = image_network(config.network, image_size=config.image_size, color=config.color)
-    model = make_model(config, network, len(images.classes), find_weights(config))
+    weights = find_weights(config)
+    start = load_image_encoder(weights, network)
+    print(f"Encoder: {weights}, {start.report.table().splitlines()[0]}")
+    model = make_model(start, len(images.classes))
 
     def prepare(x: PyTree, key: Key | None) -> PyTree:
         if key is not None:
@@ -216,7 +219,7 @@ def run(config: Config) -> dict[str, Any]:
         save_model(
             folder, kind="image", classes=images.classes, params=params, state=state,
             settings={"network": config.network, "image_size": config.image_size,
-                      "color": config.color},
+                      "color": config.color, **start.network.numerics()},
         )  # fmt: skip
 
     def explain(folder: Path, params: PyTree, state: PyTree, logits: np.ndarray) -> None:

@@ -1,14 +1,12 @@
 """Ways to fine-tune a network, by name: what each trains, from where, how fast, held to what."""
 
-import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from flax import nnx
 
 from jaxfer.adapters import (
@@ -20,92 +18,11 @@ from jaxfer.adapters import (
     scale_by_depth,
     thaw_by_depth,
 )
-from jaxfer.experiments.command_line import TrainingOptions, check_at_least
+from jaxfer.experiments.finetune_options import FineTuningOptions
+from jaxfer.experiments.finetune_rates import make_optimiser, rate_of
 from jaxfer.losses import l2_sp
 from jaxfer.models import Network, add_bottlenecks, add_low_rank, from_nnx
 from jaxfer.typing import Key, PyTree, UserError
-
-METHODS = ("scratch", "probe", "lora", "l2-sp", "full", "bitfit", "adapters", "layerwise", "thaw")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FineTuningOptions(TrainingOptions):
-    """The flags of every experiment that fine-tunes.
-
-    >>> FineTuningOptions(methods=("probe",)).rank
-    8
-    """
-
-    methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = (
-        "scratch",
-        "probe",
-        "lora",
-        "l2-sp",
-        "full",
-    )
-    """What to compare, one after the other: scratch (the same network without pre-training), probe
-    (a head on features that stay), lora, l2-sp, full, bitfit, adapters, layerwise (rates that fall
-    towards the input), thaw (the head first, then one layer after another)."""
-
-    runs: Annotated[int, tyro.conf.arg(metavar="N")] = 3
-    """How many runs of each method, with seeds SEED, SEED + 1, ...; results are given with their
-    mean and spread."""
-
-    steps: Annotated[int, tyro.conf.arg(metavar="N")] = 300
-    """How many optimiser steps to train each method, those before a --resume included."""
-
-    probe_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 1000
-    """Steps of a probe, which are cheap: its features are computed once."""
-
-    batch: Annotated[int, tyro.conf.arg(metavar="N")] = 32
-    """Examples in a step."""
-
-    rate: Annotated[float, tyro.conf.arg(metavar="RATE")] = 1e-4
-    """Learning rate of AdamW where all of the network trains; it rises over the first tenth of the
-    steps and falls to 0 along a cosine."""
-
-    few_rate: Annotated[float, tyro.conf.arg(metavar="RATE")] = 1e-3
-    """The same where few parameters train: lora, bitfit, adapters, probe."""
-
-    scratch_rate: Annotated[float, tyro.conf.arg(metavar="RATE")] = 3e-4
-    """The same from random weights."""
-
-    decay: Annotated[float, tyro.conf.arg(metavar="DECAY")] = 0.01
-    """Weight decay of AdamW, on weights and not on biases or normalisations."""
-
-    rank: Annotated[int, tyro.conf.arg(metavar="R")] = 8
-    """Rank of lora's corrections, and size of the bottlenecks of adapters."""
-
-    alpha: Annotated[float, tyro.conf.arg(metavar="ALPHA")] = 16.0
-    """What lora's corrections are multiplied by, over their rank."""
-
-    anchor: Annotated[float, tyro.conf.arg(metavar="STRENGTH")] = 0.1
-    """Weight of l2-sp's penalty on the distance from where the network began; a tenth of it holds
-    the new head to 0."""
-
-    layer_decay: Annotated[float, tyro.conf.arg(metavar="FACTOR")] = 0.8
-    """What layerwise multiplies the rate by from one layer to the one before it."""
-
-    balance: bool = False
-    """Weigh classes by how few examples they have."""
-
-    validate_every: Annotated[int, tyro.conf.arg(metavar="N")] = 50
-    """Steps between validations, of which the best is kept."""
-
-    checkpoint_every: Annotated[int, tyro.conf.arg(metavar="N")] = 500
-    """Steps between checkpoints."""
-
-
-SMOKE = {
-    "steps": 4,
-    "probe_steps": 4,
-    "runs": 2,
-    "batch": 8,
-    "validate_every": 2,
-    "checkpoint_every": 2,
-    "methods": ("scratch", "probe", "lora"),
-}
-"""What --smoke sets."""
 
 
 class Model(NamedTuple):
@@ -178,22 +95,41 @@ def by_name(half: PyTree) -> dict[str, jax.Array]:
     return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(half)}
 
 
-def make_tuning(name: str, model: Model, config: FineTuningOptions) -> Tuning:
-    """A method by its name.
+class Plan(NamedTuple):
+    """What a method trains of a network, before anything is computed.
+
+    Attributes:
+      network: as pure functions.
+      start: ``start(key) -> (params, state)``.
+      shapes: of the parameters.
+      mask: which of them train, as for :func:`jaxfer.adapters.partition`; ``None`` for all.
+
+    >>> Plan(None, None, {}, None).mask is None
+    True
+    """
+
+    network: Network
+    start: Callable[[Key], tuple[PyTree, PyTree]]
+    shapes: PyTree
+    mask: Mask
+
+
+def plan_tuning(name: str, model: Model, config: FineTuningOptions) -> Plan:
+    """What a method would train: cheap, and it fails where the method does not fit.
 
     Args:
-      name: one of :data:`METHODS`, not ``probe``: that trains on features alone.
+      name: one of :data:`METHODS`.
       model: what it tunes.
-      config: rates, strengths and ranks.
+      config: ranks.
 
     Returns:
-      The method.
+      The plan.
 
     Raises:
-      UserError: there is none of that name, or the network has not what it needs.
+      UserError: the network has not what the method needs.
     """
-    few = name in ("lora", "bitfit", "adapters")
     masks: dict[str, Mask] = {
+        "probe": by_pattern("head/*"),
         "lora": by_pattern("*/low_rank/*", "head/*"),
         "bitfit": by_pattern("*/bias", "head/*"),
         "adapters": by_pattern("*_adapter/*", "*norm*/*", "head/*"),
@@ -209,19 +145,47 @@ def make_tuning(name: str, model: Model, config: FineTuningOptions) -> Tuning:
             add_bottlenecks(module, size=config.rank, rngs=rngs)
         return module
 
-    try:
-        network = from_nnx(build, frozen=("encoder",) if few else ())
-    except ValueError as error:
-        raise UserError(f"{name} does not fit this network: {error}") from error
-
     def start(key: Key) -> tuple[PyTree, PyTree]:
         params, state = network.init(key)
         if name == "scratch":
             return params, state
         return _overlaid(params, {"encoder": model.start}), _overlaid(state, model.state)
 
-    mask = masks.get(name)
-    shapes, _ = jax.eval_shape(start, jax.random.key(0))
+    try:
+        network = from_nnx(build, frozen=("encoder",) if name in masks else ())
+        shapes, _ = jax.eval_shape(start, jax.random.key(0))
+        partition(shapes, masks.get(name))
+        if name in ("layerwise", "thaw"):
+            depth_of_groups(model.groups)(shapes)
+    except ValueError as error:
+        raise UserError(f"{name} does not fit this network: {error}") from error
+    return Plan(network, start, shapes, masks.get(name))
+
+
+def make_tuning(
+    name: str,
+    model: Model,
+    config: FineTuningOptions,
+    *,
+    plan: Plan | None = None,
+    rate: float | None = None,
+) -> Tuning:
+    """A method by its name.
+
+    Args:
+      name: one of :data:`METHODS`, not ``probe``: that trains on features alone.
+      model: what it tunes.
+      config: rates, strengths and ranks.
+      plan: from :func:`plan_tuning`, where there is one already.
+      rate: to learn at; ``None`` takes that of the settings, a number.
+
+    Returns:
+      The method.
+
+    Raises:
+      UserError: the network has not what it needs.
+    """
+    network, start, shapes, mask = plan or plan_tuning(name, model, config)
     _, absent = partition(shapes, mask)
     frozen = absent
     if jax.tree.leaves(absent):
@@ -232,7 +196,7 @@ def make_tuning(name: str, model: Model, config: FineTuningOptions) -> Tuning:
         return by_name(partition(params, mask)[0]), state
 
     trained_shapes = by_name(partition(shapes, mask)[0])
-    rate = config.scratch_rate if name == "scratch" else config.few_rate if few else config.rate
+    rate = float(rate_of(config, name)) if rate is None else rate
     chain = [make_optimiser(config, rate, config.steps)]
     if name in ("layerwise", "thaw"):
         depths = by_name(depth_of_groups(model.groups)(shapes))
@@ -256,46 +220,6 @@ def make_tuning(name: str, model: Model, config: FineTuningOptions) -> Tuning:
         network, init, frozen, optax.chain(*chain), penalty,
         config.alpha if name == "lora" else None,
     )  # fmt: skip
-
-
-def make_optimiser(
-    config: FineTuningOptions, rate: float, steps: int
-) -> optax.GradientTransformation:
-    """AdamW with a warm-up and a cosine, and gradients of at most length 1."""
-    schedule = optax.warmup_cosine_decay_schedule(0.0, rate, max(1, steps // 10), max(2, steps))
-    return optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(
-            schedule,
-            weight_decay=config.decay,
-            mask=lambda params: jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params),
-        ),
-    )
-
-
-def check_options(config: FineTuningOptions) -> None:
-    """Checks the settings that every experiment on fine-tuning has.
-
-    Raises:
-      UserError: one is out of range, or a method is not known.
-
-    >>> check_options(FineTuningOptions(methods=("prune",)))
-    Traceback (most recent call last):
-        ...
-    jaxfer.typing.UserError: There is no method 'prune'; there are: scratch, probe, lora, l2-sp, \
-full, bitfit, adapters, layerwise, thaw.
-    """
-    for name in config.methods:
-        if name not in METHODS:
-            raise UserError(f"There is no method {name!r}; there are: {', '.join(METHODS)}.")
-    if not config.methods:
-        raise UserError(f"--methods names none; there are: {', '.join(METHODS)}.")
-    check_at_least(
-        config, steps=1, probe_steps=1, batch=1, rate=0, few_rate=0, scratch_rate=0, decay=0,
-        rank=1, alpha=0, anchor=0, layer_decay=1e-6, validate_every=1, checkpoint_every=1,
-    )  # fmt: skip
-    if config.layer_decay > 1:
-        raise UserError(f"--layer-decay is {config.layer_decay}; give at most 1.")
 
 
 def _overlaid(params: PyTree, start: Any) -> PyTree:

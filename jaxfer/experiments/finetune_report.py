@@ -23,6 +23,7 @@ class Judged(NamedTuple):
       seconds: of the training, all runs together.
       peak_bytes: of memory in training; ``None`` where it cannot be seen.
       elsewhere: ``[runs]``, accuracy on each other domain, by its name.
+      rate: learning rate that it was trained with.
 
     >>> Judged([[[0.0, 1.0]]], [1.0], [10], 5, 50, 1.0, None).trained
     5
@@ -36,6 +37,7 @@ class Judged(NamedTuple):
     seconds: float
     peak_bytes: int | None
     elsewhere: Mapping[str, np.ndarray] = MappingProxyType({})
+    rate: float | None = None
 
 
 def report(
@@ -63,7 +65,11 @@ def report(
     for name, each in found.items():
         of_runs = [jnp.asarray(logits) for logits in each.logits]
         right = np.array([evaluation.accuracy(logits, truth) for logits in of_runs])
-        f1 = np.array([evaluation.f_score(logits, truth).macro_f1 for logits in of_runs])
+        scores = [evaluation.f_score(logits, truth) for logits in of_runs]
+        f1, precision, recall = (
+            np.array([getattr(score, f"macro_{part}") for score in scores])
+            for part in ("f1", "precision", "recall")
+        )
         ece = np.array(
             [evaluation.expected_calibration_error(logits, truth)[0] for logits in of_runs]
         )
@@ -73,9 +79,12 @@ def report(
         results[name] = {
             "test_accuracy": {"mean": mean, "ci95": ci95, "runs": right.tolist()},
             "macro_f1": f1.tolist(),
+            "macro_precision": precision.tolist(),
+            "macro_recall": recall.tolist(),
             "calibration_error": ece.tolist(),
             "validation_accuracy": each.validation.tolist(),
             "picked_step": each.steps.tolist(),
+            "learning_rate": each.rate,
             "trained_parameters": each.trained,
             "parameters": each.parameters,
             "seconds": each.seconds,

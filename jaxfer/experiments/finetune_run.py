@@ -14,16 +14,19 @@ from jaxfer.adapters import count_parameters, parameter_table
 from jaxfer.data import Domain
 from jaxfer.evaluation import accuracy
 from jaxfer.experiments.finetune_methods import (
-    FineTuningOptions,
     Model,
+    Plan,
     Tuning,
     by_name,
-    make_optimiser,
     make_tuning,
+    plan_tuning,
 )
+from jaxfer.experiments.finetune_options import FineTuningOptions
+from jaxfer.experiments.finetune_rates import make_optimiser, rate_of, search_rate
 from jaxfer.experiments.finetune_report import Judged, report
 from jaxfer.losses import class_weights
 from jaxfer.models import Linear, fold_low_rank, from_nnx
+from jaxfer.report import learning_curve
 from jaxfer.training.devices import Devices, Step, compile_evaluation, configure_devices, replicate
 from jaxfer.training.loop import Schedule, fit
 from jaxfer.training.memory import peak_memory
@@ -34,6 +37,7 @@ from jaxfer.typing import Classification, Key, LabelledBatch, Metrics, PyTree, U
 Prepare: TypeAlias = Callable[[PyTree, Key | None], PyTree]
 HELD_OUT = 1000  # examples of the training set that validate, at most a fifth of it
 CHUNK = 64  # examples that are judged at once
+SEARCH_STEPS = 100  # of the search for a learning rate
 
 
 class Task(NamedTuple):
@@ -108,11 +112,30 @@ def split(
     return jax.tree.map(jnp.asarray, parts)
 
 
+def make_loss(tuning: Tuning) -> Callable[..., tuple[jax.Array, tuple[PyTree, jax.Array]]]:
+    """``loss(trained, state, parts, x, y, key)`` of a prepared batch, and what comes with it.
+
+    That is the new batch statistics and the share of right predictions.
+    """
+
+    def loss_fn(
+        trained: PyTree, state: PyTree, parts: Parts, x: PyTree, y: jax.Array, key: Key
+    ) -> tuple[jax.Array, tuple[PyTree, jax.Array]]:
+        params = tuning._replace(frozen=parts.frozen).whole(trained)
+        output, state = tuning.network.apply(params, state, x, train=True, key=key)
+        each = optax.softmax_cross_entropy_with_integer_labels(output.logits, y)
+        loss = jnp.mean(each * parts.weights[y]) + tuning.penalty(trained)
+        return loss, (state, jnp.mean(jnp.argmax(output.logits, -1) == y))
+
+    return loss_fn
+
+
 def make_step(
     config: FineTuningOptions, tuning: Tuning, prepare: Prepare, devices: Devices
 ) -> Step:
     """One step of one run: a batch by index, and a gradient of what trains alone."""
     share = config.batch // len(devices)
+    loss_fn = make_loss(tuning)
 
     def step(run: TrainState, parts: Parts) -> tuple[TrainState, Metrics]:
         index_key, prepare_key, network_key = jax.random.split(
@@ -125,14 +148,9 @@ def make_step(
         x, y = prepare(x, jax.random.fold_in(prepare_key, place)), parts.train.y[indices]
         network_key = jax.random.fold_in(network_key, place)
 
-        def loss_fn(trained: dict[str, jax.Array]) -> tuple[jax.Array, tuple[PyTree, jax.Array]]:
-            params = tuning._replace(frozen=parts.frozen).whole(trained)
-            output, state = tuning.network.apply(params, run.state, x, train=True, key=network_key)
-            each = optax.softmax_cross_entropy_with_integer_labels(output.logits, y)
-            loss = jnp.mean(each * parts.weights[y]) + tuning.penalty(trained)
-            return loss, (state, jnp.mean(jnp.argmax(output.logits, -1) == y))
-
-        (loss, (state, right)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(run.params)
+        (loss, (state, right)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
+            run.params, run.state, parts, x, y, network_key
+        )
         gradient, state, loss, right = jax.lax.pmean((gradient, state, loss, right), "batch")
         updates, opt_state = tuning.optimiser.update(gradient, run.opt_state, run.params)
         params = optax.apply_updates(run.params, updates)
@@ -176,7 +194,7 @@ def make_predict(
     return predict
 
 
-def make_probe(config: FineTuningOptions, width: int, classes: int) -> Tuning:
+def make_probe(config: FineTuningOptions, width: int, classes: int, rate: float) -> Tuning:
     """A linear layer on features that were computed once."""
     head = from_nnx(lambda rngs: Linear(width, classes, rngs=rngs))
 
@@ -193,7 +211,7 @@ def make_probe(config: FineTuningOptions, width: int, classes: int) -> Tuning:
     shapes, _ = jax.eval_shape(head.init, jax.random.key(0))
     return Tuning(
         head._replace(apply=apply), init, {"head": jax.tree.map(lambda _: None, shapes)},
-        make_optimiser(config, config.few_rate, config.probe_steps), lambda trained: 0.0,
+        make_optimiser(config, rate, config.probe_steps), lambda trained: 0.0,
     )  # fmt: skip
 
 
@@ -223,58 +241,98 @@ def _joined(parts: Sequence[PyTree]) -> PyTree:
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
+def find_method_rate(
+    config: FineTuningOptions, tuning: Tuning, prepare: Prepare, parts: Parts, folder: Path
+) -> float:
+    """A learning rate by a short run on random batches of the training part, without validation."""
+    trained, state = tuning.init(jax.random.key(config.seed))
+    loss_fn = make_loss(tuning)
+    index_key, batch_key = jax.random.split(jax.random.key(config.seed))
+    shape = (SEARCH_STEPS, config.batch)
+    places = jax.random.randint(index_key, shape, 0, len(parts.train.y))
+    x, y = jax.tree.map(lambda leaf: leaf[places], tuple(parts.train))
+
+    def loss(trained: dict[str, jax.Array], batch: PyTree) -> jax.Array:
+        x, y, key = batch
+        prepare_key, network_key = jax.random.split(key)
+        return loss_fn(trained, state, parts, prepare(x, prepare_key), y, network_key)[0]
+
+    batches = (x, y, jax.random.split(batch_key, SEARCH_STEPS))
+    found = search_rate(config, loss, trained, batches, folder)
+    print(f"Learning rate: {found:.1e}, by a search over {SEARCH_STEPS} steps.", flush=True)
+    return found
+
+
 def train(
-    config: FineTuningOptions, name: str, task: Task, parts: Parts, *, path: Path, devices: Devices
+    config: FineTuningOptions,
+    name: str,
+    plan: Plan,
+    task: Task,
+    parts: Parts,
+    *,
+    path: Path,
+    devices: Devices,
 ) -> tuple[Judged, Callable[[Path], None]]:
     """Trains one method with all its seeds: what the test says, and how to keep the model."""
     prepare, steps = task.prepare, config.steps
+    print(parameter_table(plan.shapes, plan.mask), flush=True)
     if name == "probe":
         parts = embed(task, parts)
-        tuning = make_probe(config, parts.train.x.shape[1], len(task.domain.classes))
         prepare, steps = (lambda x, key: x), config.probe_steps
-    else:
-        tuning = make_tuning(name, task.model, config)
-    parts = parts._replace(frozen=jax.tree.map(jnp.asarray, tuning.frozen))
-    start = init_train_state(tuning.init, tuning.optimiser, seeds=config.seeds)
-    one = jax.tree.map(lambda leaf: leaf[0], start.params)
-    print(f"{count_parameters(one):,} of {count_parameters((one, tuning.frozen)):,} parameters")
-    on_devices = replicate(parts, devices)
-    in_turn = devices[0].platform == "cpu" and name != "probe"
-    predict = make_predict(tuning, prepare)
 
-    def judge(run: tuple[dict[str, jax.Array], PyTree], data: Parts) -> Metrics:
-        output = predict(*run, data.frozen, data.validation.x)
-        loss = optax.softmax_cross_entropy_with_integer_labels(output.logits, data.validation.y)
-        return {"accuracy": accuracy(output.logits, data.validation.y), "loss": jnp.mean(loss)}
+    def tune(rate: float) -> Tuning:
+        if name == "probe":
+            return make_probe(config, parts.train.x.shape[1], len(task.domain.classes), rate)
+        return make_tuning(name, task.model, config, plan=plan, rate=rate)
 
-    validate = compile_evaluation(judge, devices=devices, runs_in_turn=in_turn)
-    with (
-        open_run_folder(
-            path, {**vars(config), "method": name}, resume=(path / "config.json").exists(),
-            may_differ=("methods", "out"),
-        ) as folder,
-        peak_memory() as peak,
-    ):  # fmt: skip
-        fitted = fit(
-            make_step(config, tuning, prepare, devices),
-            start,
-            on_devices,
-            folder=folder,
-            schedule=Schedule(
-                steps=steps,
-                steps_per_dispatch=min(10, config.validate_every, config.checkpoint_every),
-                log_every=config.validate_every,
-                validate_every=config.validate_every,
-                checkpoint_every=config.checkpoint_every,
-            ),
-            seeds=config.seeds,
-            tasks_per_step=config.batch,
-            unit="examples",
-            devices=devices,
-            runs_in_turn=in_turn,
-            validate=lambda run: validate((run.params, run.state), on_devices),
-            score="accuracy",
-        )
+    with open_run_folder(
+        path, {**vars(config), "method": name}, resume=(path / "config.json").exists(),
+        may_differ=("methods", "out"),
+    ) as folder:  # fmt: skip
+        rate = rate_of(config, name)
+        tuning = tune(0.0 if rate == "find" else rate)
+        parts = parts._replace(frozen=jax.tree.map(jnp.asarray, tuning.frozen))
+        if rate == "find":
+            rate = find_method_rate(config, tuning, prepare, parts, path)
+            tuning = tune(rate)
+        start = init_train_state(tuning.init, tuning.optimiser, seeds=config.seeds)
+        one = jax.tree.map(lambda leaf: leaf[0], start.params)
+        on_devices = replicate(parts, devices)
+        in_turn = devices[0].platform == "cpu" and name != "probe"
+        predict = make_predict(tuning, prepare)
+
+        def judge(run: tuple[dict[str, jax.Array], PyTree], data: Parts) -> Metrics:
+            output = predict(*run, data.frozen, data.validation.x)
+            each = optax.softmax_cross_entropy_with_integer_labels(output.logits, data.validation.y)
+            return {"accuracy": accuracy(output.logits, data.validation.y), "loss": jnp.mean(each)}
+
+        validate = compile_evaluation(judge, devices=devices, runs_in_turn=in_turn)
+        with peak_memory() as peak:
+            fitted = fit(
+                make_step(config, tuning, prepare, devices),
+                start,
+                on_devices,
+                folder=folder,
+                schedule=Schedule(
+                    steps=steps,
+                    steps_per_dispatch=min(10, config.validate_every, config.checkpoint_every),
+                    log_every=config.validate_every,
+                    validate_every=config.validate_every,
+                    checkpoint_every=config.checkpoint_every,
+                    patience=config.patience,
+                ),
+                seeds=config.seeds,
+                tasks_per_step=config.batch,
+                unit="examples",
+                devices=devices,
+                runs_in_turn=in_turn,
+                validate=lambda run: validate((run.params, run.state), on_devices),
+                score="accuracy",
+            )
+        if jax.process_index() == 0:
+            learning_curve(
+                path / "metrics.jsonl", path / "learning_curve.png", title=name, step_name="step"
+            )
     best = fitted.train_state.best
 
     def test(
@@ -293,7 +351,7 @@ def train(
     judged = Judged(
         logits, np.asarray(best.score), np.asarray(best.step), count_parameters(one),
         count_parameters((one, tuning.frozen)), fitted.seconds, peak.bytes,
-        elsewhere,
+        elsewhere, rate,
     )  # fmt: skip
 
     def save(folder: Path) -> None:
@@ -335,16 +393,17 @@ def compare(
     )  # fmt: skip
     print(task.domain.origin)
     parts = split(config, task.domain, task.elsewhere)
-    shapes, _ = jax.eval_shape(from_nnx(task.model.build).init, jax.random.key(0))
-    print(parameter_table(shapes), flush=True)
+    # All before any trains: what does not fit is said at once, not after hours of the others.
+    names = dict.fromkeys(config.methods)
+    plans = {name: plan_tuning(name, task.model, config) for name in names}
     path = config.out or Path("runs/finetune")
     found: dict[str, Judged] = {}
     savers = {}
     with open_run_folder(path, config, resume=config.resume, may_differ=("methods",)) as folder:
-        for name in dict.fromkeys(config.methods):
+        for name, plan in plans.items():
             print(f"\n{name}", flush=True)
             found[name], savers[name] = train(
-                config, name, task, parts, path=path / name, devices=devices
+                config, name, plan, task, parts, path=path / name, devices=devices
             )
         summary = {
             **report(found, np.asarray(parts.test.y), task.domain.classes, folder.path,

@@ -14,8 +14,8 @@ DIR holds the Free Spoken Digit Dataset, as its recordings/7_theo_12.wav or as a
 six synthetic voices say the digits, which the output announces. --speaker all leaves each out in
 turn. experiments/finetune_speech/README.md has what was measured. The default takes some minutes on
 two cores. The run folder gets config.json, summary.json, confusion.png, for each method a folder
-with its metrics.jsonl, TensorBoard events and checkpoints; with --speaker all, a folder of these
-for each.
+with its metrics.jsonl, learning_curve.png, TensorBoard events and checkpoints; with --speaker all,
+a folder of these for each.
 """
 
 import dataclasses
@@ -29,19 +29,22 @@ from flax import nnx
 
 from jaxfer.data import Domain, leave_speaker_out
 from jaxfer.experiments import finetune_methods as methods
+from jaxfer.experiments import finetune_options as options
 from jaxfer.experiments import pretrain_images, uda_speech
 from jaxfer.experiments.command_line import check_at_least, main
 from jaxfer.experiments.finetune_run import Task, compare
-from jaxfer.models import ImageClassifier, SpectrogramEncoder, from_nnx
+from jaxfer.models import ImageClassifier, SpectrogramEncoder, find_model, from_nnx
 from jaxfer.models.image_networks import image_network, load_image_encoder
 from jaxfer.models.recurrent_speech import RecurrentSpeechEncoder
 from jaxfer.report import table
 from jaxfer.training import open_run_folder, write_summary
 from jaxfer.typing import Key, PyTree, UserError
 
+OUT = Path("runs/finetune_speech")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(methods.FineTuningOptions):
+class Config(options.FineTuningOptions):
     """The settings of a run; the defaults are for the synthetic voices."""
 
     data: Annotated[str, tyro.conf.arg(metavar="auto|formants|FOLDER")] = "auto"
@@ -58,9 +61,10 @@ class Config(methods.FineTuningOptions):
     """An encoder of images, or a convolutional or recurrent one of spectrograms, which only scratch
     makes sense with."""
 
-    model: Annotated[str, tyro.conf.arg(metavar="auto|FILE|FOLDER")] = "auto"
-    """Weights of the small encoder of grey images, as pretrain_images writes them. auto pre-trains
-    on generated characters first, in pretrained/ below --out."""
+    model: Annotated[str, tyro.conf.arg(metavar="auto|FILE|FOLDER|NAME")] = "auto"
+    """Weights of the small encoder of grey images, as pretrain_images writes them: a file, a folder
+    or a name of the Hugging Face hub. auto pre-trains on generated characters first, in pretrained/
+    below --out."""
 
     pretraining_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 1000
     """How long auto pre-trains."""
@@ -74,10 +78,10 @@ class Config(methods.FineTuningOptions):
     masks: Annotated[int, tyro.conf.arg(metavar="N")] = 1
     """Stripes in time, and as many in frequency, that are blanked in training; 0 for none."""
 
-    rate: Annotated[float, tyro.conf.arg(metavar="RATE")] = 5e-4
+    rate: options.Rate = 5e-4
     """Learning rate of AdamW where all of the network trains."""
 
-    scratch_rate: Annotated[float, tyro.conf.arg(metavar="RATE")] = 1e-3
+    scratch_rate: options.Rate = 1e-3
     """The same from random weights."""
 
     steps: Annotated[int, tyro.conf.arg(metavar="N")] = 600
@@ -86,9 +90,26 @@ class Config(methods.FineTuningOptions):
 
 PRESETS = {"recordings": Config(speaker="all", steps=1500)}
 SMOKE = {
-    **methods.SMOKE, "data": "formants", "takes": 3, "mels": 16, "features": 8,
+    **options.SMOKE, "data": "formants", "takes": 3, "mels": 16, "features": 8,
     "pretraining_steps": 4,
 }  # fmt: skip
+
+
+def find_weights(config: Config, out: Path = OUT) -> Path:
+    """The weights that were named, or those of a pre-training that runs now."""
+    if config.model != "auto":
+        return find_model(config.model)
+    folder = out / "pretrained"
+    if not (folder / "model" / "jaxfer.json").is_file():
+        print("Pre-training on generated characters:")
+        pretrain_images.run(
+            pretrain_images.Config(
+                out=folder, seed=config.seed, steps=config.pretraining_steps,
+                smoke=config.smoke, devices=config.devices,
+                resume=(folder / "config.json").is_file(), batch=8 if config.smoke else 64,
+            )
+        )  # fmt: skip
+    return folder / "model"
 
 
 def make_model(config: Config, classes: int, out: Path) -> methods.Model:
@@ -96,19 +117,7 @@ def make_model(config: Config, classes: int, out: Path) -> methods.Model:
     if config.network != "image":
         return _own_model(config, classes)
     network = image_network("small", image_size=config.mels, color=False)
-    weights = config.model
-    if weights == "auto":
-        folder = out / "pretrained"
-        weights = str(folder / "model")
-        if not (folder / "model" / "jaxfer.json").is_file():
-            print("Pre-training on generated characters:")
-            pretrain_images.run(
-                pretrain_images.Config(
-                    out=folder, seed=config.seed, steps=config.pretraining_steps,
-                    smoke=config.smoke, devices=config.devices,
-                    resume=(folder / "config.json").is_file(), batch=8 if config.smoke else 64,
-                )
-            )  # fmt: skip
+    weights = find_weights(config, out)
     start = load_image_encoder(weights, network)
     print(f"Encoder: {weights}, {start.report.table().splitlines()[0]}")
 
@@ -175,14 +184,14 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
       UserError: a setting, a file or the run folder is not as it must be.
     """
-    methods.check_options(config)
+    options.check_options(config)
     check_at_least(config, takes=2, mels=16, features=2, masks=0, pretraining_steps=1)
     if config.mels > uda_speech.MOST_MELS:
         raise UserError(f"--mels is {config.mels}; give at most {uda_speech.MOST_MELS}.")
     domains = uda_speech.read_speakers(
         uda_speech.Config(data=config.data, data_dir=config.data_dir, takes=config.takes)
     )
-    out = config.out or Path("runs/finetune_speech")
+    out = config.out or OUT
     if config.speaker != "all":
         speaker = config.speaker or max(domains)
         return compare(config, make_task(config, speaker, domains, out))

@@ -18,7 +18,7 @@ in. mine.csv (.tsv, .jsonl) has columns text and label. experiments/finetune_tex
 was measured. Two hundred steps of MiniLM in full take some minutes on two cores. The run folder
 gets config.json, summary.json with the layers as LogME ranks them, confusion.png, saliency.png (the
 words that single predictions turned on), for each method a folder with its metrics.jsonl,
-TensorBoard events and checkpoints, and model/, which predicts:
+learning_curve.png, TensorBoard events and checkpoints, and model/, which predicts:
 
     import jaxfer
     print(jaxfer.predict("runs/finetune_text/model", ["Broke after two days."]).labels)
@@ -48,6 +48,7 @@ from jaxfer.data import (
 )
 from jaxfer.evaluation import integrated_gradients
 from jaxfer.experiments import finetune_methods as methods
+from jaxfer.experiments import finetune_options as options
 from jaxfer.experiments.command_line import check_at_least, main
 from jaxfer.experiments.finetune_run import Task, compare, in_chunks
 from jaxfer.inference import save_model
@@ -61,7 +62,7 @@ RANKED = 500  # texts of the training set that layers are ranked by
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(methods.FineTuningOptions):
+class Config(options.FineTuningOptions):
     """The settings of a run; the defaults are for the built-in sentences."""
 
     task: Literal["templates", "reviews", "sentences"] = "templates"
@@ -94,7 +95,7 @@ PRESETS = {
     "reviews": Config(task="reviews", steps=200),
     "sentences": Config(task="sentences", length=48),
 }
-SMOKE = {**methods.SMOKE, "model": "none", "length": 12}
+SMOKE = {**options.SMOKE, "model": "none", "length": 12}
 
 
 class Encoder(NamedTuple):
@@ -278,7 +279,7 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
       UserError: a setting, a file or the run folder is not as it must be.
     """
-    methods.check_options(config)
+    options.check_options(config)
     check_at_least(config, length=3)
     written, others = read_texts(config)
     encoder = read_encoder(config, written)

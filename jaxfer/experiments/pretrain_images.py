@@ -6,8 +6,9 @@
 
 FOLDER has a subfolder for each class, which rotation and simclr do not look at. Without data,
 characters are generated, which needs no network. The default takes some minutes on two cores. The
-run folder gets config.json, summary.json, metrics.jsonl, TensorBoard events, checkpoints/ and
-model/, whose model.safetensors finetune_images and finetune_speech start from by --model.
+run folder gets config.json, summary.json, metrics.jsonl, learning_curve.png, TensorBoard events,
+checkpoints/ and model/, whose model.safetensors finetune_images and finetune_speech start from by
+--model.
 """
 
 import dataclasses
@@ -33,6 +34,7 @@ from jaxfer.inference import save_model
 from jaxfer.losses import nt_xent
 from jaxfer.models import ImageClassifier, from_nnx
 from jaxfer.models.image_networks import image_input, image_network
+from jaxfer.report import learning_curve
 from jaxfer.training import (
     Schedule,
     TrainState,
@@ -242,6 +244,11 @@ def run(config: Config) -> dict[str, Any]:
             validate=lambda state: validate((state.params, state.state), on_devices),
             score="score",
         )
+        if jax.process_index() == 0:
+            learning_curve(
+                path / "metrics.jsonl", path / "learning_curve.png", title=config.method,
+                step_name="step",
+            )  # fmt: skip
         best = fitted.train_state.best
         chosen = int(np.argmax(np.asarray(best.score)))
         params, state = jax.tree.map(
@@ -251,7 +258,7 @@ def run(config: Config) -> dict[str, Any]:
         save_model(
             path / "model", kind="image", classes=names, params=params, state=state,
             settings={"network": config.network, "image_size": config.image_size,
-                      "color": config.color},
+                      "color": config.color, **described.numerics()},
         )  # fmt: skip
         summary = {
             "validation_loss": (-np.asarray(best.score)).tolist(),

@@ -258,6 +258,7 @@ def read_images(examples: Sequence[Any], *, image_size: int, color: bool) -> np.
 def _image(folder: Path, settings: dict[str, Any], classes: int) -> Built:
     size, color = settings["image_size"], settings["color"]
     network = image_network(settings["network"], image_size=size, color=color)
+    network = network.with_numerics(settings)
 
     def build(rngs: nnx.Rngs) -> nnx.Module:
         return ImageClassifier(

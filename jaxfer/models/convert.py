@@ -5,7 +5,8 @@
     python -m jaxfer.models.convert --check FOLDER --out converted.safetensors
 
 Encoders of texts (BERT, DistilBERT, MiniLM) say themselves what they are, in config.json; of images
-name the network. With --out the parameters are written under jaxfer's own names.
+name the network. With --out the parameters are written under jaxfer's own names, and with them the
+padding and epsilon that they presuppose.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write it under jaxfer's names")
     options = parser.parse_args(arguments)
     try:
-        path = find_model(options.check)
+        path, note = find_model(options.check), dict[str, str]()
         if options.network is None:
             encoder = load_encoder(path)
             report, trees = encoder.report, [encoder.params]
@@ -51,9 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             network = image_network(options.network, image_size=options.image_size, color=True)
             start = load_image_encoder(path, network)
             report, trees = start.report, [start.params, start.state]
+            note = {name: str(value) for name, value in start.network.numerics().items()}
         print(report.table())
+        if note:
+            print(", ".join(f"{name} {value}" for name, value in note.items()))
         if options.out is not None:
-            write_tensors(options.out, tensors_of(*trees))
+            write_tensors(options.out, tensors_of(*trees), note=note)
             print(f"Written: {options.out}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,8 +1,8 @@
 """Networks of images by name: how they are built, and what methods need to know of their layers."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from jaxfer.models.functional import from_nnx
+from jaxfer.models.image_numerics import find_numerics
 from jaxfer.models.image_spellings import RESNET, VIT, mobilenet_spellings
 from jaxfer.models.loading import LoadReport, Spelling, load_tensors, own_spelling
 from jaxfer.models.mobilenet import MobileNetConfig, MobileNetV2
@@ -22,7 +23,7 @@ from jaxfer.models.resnet import (
     normalize_images,
 )
 from jaxfer.models.tensor_files import read_tensors
-from jaxfer.models.vit import VIT_BASE, VIT_SMALL, ViT
+from jaxfer.models.vit import VIT_BASE, VIT_SMALL, ViT, ViTConfig
 from jaxfer.typing import PyTree, UserError
 
 NAMES = ("small", "resnet18", "resnet34", "resnet50", "mobilenet", "vit-s", "vit-b")
@@ -35,23 +36,64 @@ class ImageNetwork(NamedTuple):
     """An encoder of images.
 
     Attributes:
-      build: ``build(rngs)``, the encoder.
+      config: its sizes, and what its weights presuppose, see :meth:`numerics`.
       features: how many it gives.
       spellings: of published weights.
       low_rank: patterns of layers that LoRA corrects, below ``encoder``.
       groups: patterns of parameters from the input to the output, ``head/*`` last.
       channels: of the images, 3 or 1.
 
-    >>> ImageNetwork(None, 512, (), (), ("head/*",), 3).features
-    512
+    >>> ImageNetwork(ViTConfig(width=512), 512, (), (), ("head/*",), 3).numerics()
+    {'epsilon': 1e-06}
     """
 
-    build: Callable[[nnx.Rngs], nnx.Module]
+    config: ResNetConfig | MobileNetConfig | ViTConfig
     features: int
     spellings: tuple[Spelling, ...]
     low_rank: tuple[str, ...]
     groups: tuple[str, ...]
     channels: int
+
+    def build(self, rngs: nnx.Rngs) -> nnx.Module:
+        """The encoder."""
+        if isinstance(self.config, ViTConfig):
+            return ViT(self.config, rngs=rngs)
+        if isinstance(self.config, MobileNetConfig):
+            return MobileNetV2(self.config, rngs=rngs)
+        return ResNet(self.config, rngs=rngs)
+
+    def numerics(self) -> dict[str, Any]:
+        """What weights presuppose and their shapes do not show.
+
+        Returns:
+          ``padding`` of convolutions and ``epsilon`` of normalisations, where networks of the kind
+          differ in them.
+        """
+        return {
+            name: value
+            for name, value in self.config._asdict().items()
+            if name in ("padding", "epsilon")
+        }
+
+    def with_numerics(self, numerics: Mapping[str, Any]) -> "ImageNetwork":
+        """The same network with other numerics.
+
+        Args:
+          numerics: some of :meth:`numerics`; what else it holds is passed over.
+
+        Returns:
+          The network.
+
+        Raises:
+          UserError: a padding is not known, or an epsilon is no positive number.
+        """
+        new = {name: numerics[name] for name in self.numerics() if name in numerics}
+        if new.get("padding", "SAME") not in ("SAME", "SYMMETRIC"):
+            raise UserError(f"padding must be SAME or SYMMETRIC; it is {new['padding']!r}.")
+        epsilon = new.get("epsilon", 1.0)
+        if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not epsilon > 0:
+            raise UserError(f"epsilon must be a number above 0; it is {epsilon!r}.")
+        return self._replace(config=self.config._replace(**new))
 
 
 def image_network(name: str, *, image_size: int, color: bool) -> ImageNetwork:
@@ -84,7 +126,7 @@ def image_network(name: str, *, image_size: int, color: bool) -> ImageNetwork:
         blocks = tuple(f"encoder/block{i}/*" for i in range(sizes.layers))
         first = ("encoder/patches/*", "encoder/class_token", "encoder/positions")
         return ImageNetwork(
-            lambda rngs: ViT(sizes, rngs=rngs), sizes.width, VIT,
+            sizes, sizes.width, VIT,
             ("*/attention/query", "*/attention/value"),
             (*first, *blocks, "encoder/norm/*", "head/*"), channels,
         )  # fmt: skip
@@ -92,7 +134,7 @@ def image_network(name: str, *, image_size: int, color: bool) -> ImageNetwork:
         mobile = MobileNetConfig(in_features=channels)
         total = sum(blocks for _, _, blocks, _ in mobile.stages)
         return ImageNetwork(
-            lambda rngs: MobileNetV2(mobile, rngs=rngs), mobile.features,
+            mobile, mobile.features,
             mobilenet_spellings(mobile), ("*/expand", "*/project"),
             ("encoder/stem*", *(f"encoder/block{i}/*" for i in range(total)), "encoder/last*",
              "head/*"), channels,
@@ -104,7 +146,7 @@ def image_network(name: str, *, image_size: int, color: bool) -> ImageNetwork:
     resnet = resnets[name]._replace(in_features=channels)
     stages = tuple(f"encoder/stage{i}_*" for i in range(4))
     return ImageNetwork(
-        lambda rngs: ResNet(resnet, rngs=rngs), resnet.features, RESNET, ("*/conv[012]",),
+        resnet, resnet.features, RESNET, ("*/conv[012]",),
         ("encoder/conv/*", "encoder/norm/*", *stages, "head/*"), channels,
     )  # fmt: skip
 
@@ -115,25 +157,30 @@ class EncoderStart(NamedTuple):
     Attributes:
       params, state: of the encoder.
       report: what went where.
+      network: what was loaded into, with the numerics that the weights presuppose.
 
-    >>> EncoderStart({}, {}, None).state
+    >>> EncoderStart({}, {}, None, None).state
     {}
     """
 
     params: PyTree
     state: PyTree
     report: LoadReport
+    network: ImageNetwork
 
 
 def load_image_encoder(path: str | Path, network: ImageNetwork) -> EncoderStart:
     """Loads published weights, or those that ``pretrain_images`` wrote, into an encoder.
+
+    Padding and epsilon are not in the weights. What stands beside them says what they are, else
+    whose names they have, see :func:`jaxfer.models.image_numerics.find_numerics`.
 
     Args:
       path: a safetensors file, or a folder with one.
       network: what they are of.
 
     Returns:
-      Parameters and batch statistics.
+      Parameters and batch statistics, and the network that they are right in.
 
     Raises:
       UserError: they cannot be read, or do not fit in every parameter.
@@ -149,7 +196,8 @@ with one.
         read_tensors(path), shapes, statistics, [*network.spellings, _SAVED], origin=str(path)
     )
     params, state = jax.tree.map(np.asarray, (params, state))
-    return EncoderStart(params, state, report)
+    network = network.with_numerics(find_numerics(Path(path), report.library))
+    return EncoderStart(params, state, report, network)
 
 
 def image_input(x: jax.Array, *, color: bool) -> jax.Array:

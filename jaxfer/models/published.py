@@ -39,7 +39,8 @@ def find_model(name: str | Path) -> Path:
     if path.exists():
         return path
     parts = str(name).split("/")
-    if len(parts) > 2 or path.is_absolute() or not all(parts) or parts[0] in (".", ".."):
+    local = path.is_absolute() or parts[0] in (".", "..") or path.suffix == ".safetensors"
+    if local or len(parts) > 2 or not all(parts):
         raise UserError(f"{name} does not exist; name a file, a folder or a model of the hub.")
     try:
         from huggingface_hub import snapshot_download

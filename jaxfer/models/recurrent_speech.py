@@ -53,10 +53,27 @@ class RecurrentSpeechEncoder(nnx.Module):
         self.dropout = nnx.Dropout(dropout, rngs=rngs)
         self.half = half
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def taps(self, x: jax.Array) -> dict[str, jax.Array]:
+        """The states of both directions at each frame, and the means over them.
+
+        Args:
+          x: as for the call.
+
+        Returns:
+          Arrays by name: ``forward`` and ``backward`` ``[n, frames, features / 2]``, in the order
+          of the frames, and ``features`` before their dropout ``[n, features]``.
+        """
         forward = self._read(x, self.forward_gates, self.forward_recurrent[...])
         backward = self._read(x[:, ::-1], self.backward_gates, self.backward_recurrent[...])
-        return self.dropout(jnp.concatenate([forward, backward], axis=-1))
+        found = {"forward": forward, "backward": backward[::-1]}
+        features = jnp.concatenate([forward.mean(0), backward.mean(0)], axis=-1)
+        return {
+            **{name: jnp.moveaxis(states, 0, 1) for name, states in found.items()},
+            "features": features,
+        }
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.dropout(self.taps(x)["features"])
 
     def _read(self, x: jax.Array, gates: Linear, recurrent: jax.Array) -> jax.Array:
         # All products with the input at once; what is left in the loop is as thin as can be.
@@ -71,4 +88,4 @@ class RecurrentSpeechEncoder(nnx.Module):
             return h, h
 
         _, states = jax.lax.scan(step, jnp.zeros((len(x), self.half), x.dtype), inputs)
-        return states.mean(0)
+        return states

@@ -65,18 +65,32 @@ class SpectrogramEncoder(nnx.Module):
         self.linear = nnx.Linear(left * before, features, rngs=rngs)
         self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else None
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def taps(self, x: jax.Array) -> dict[str, jax.Array]:
+        """What lies between: ``block0`` and so on, ``mean`` over time, and ``features``.
+
+        Args:
+          x: as for the call.
+
+        Returns:
+          Arrays by name: of a block ``[n, frames, bands, channels]``, of the mean
+          ``[n, bands * channels]``, of the features before their dropout ``[n, features]``.
+        """
         if x.shape[1] < 2**self.blocks:
             raise ValueError(
                 f"{x.shape[1]} frames cannot be halved {self.blocks} times; give at least "
                 f"{2**self.blocks}."
             )
-        x = x[..., None]
+        x, found = x[..., None], {}
         for i in range(self.blocks):
             x = getattr(self, f"conv{i}")(x)
             norm = getattr(self, f"norm{i}")
             x = nnx.relu(x if norm is None else norm(x))
-            x = max_pool_2x2(x)
+            found[f"block{i}"] = x = max_pool_2x2(x)
         x = x.mean(1)
-        x = nnx.relu(self.linear(x.reshape(x.shape[0], -1)))
+        found["mean"] = x = x.reshape(x.shape[0], -1)
+        found["features"] = nnx.relu(self.linear(x))
+        return found
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = self.taps(x)["features"]
         return x if self.dropout is None else self.dropout(x)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-from safetensors import SafetensorError, deserialize
+from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save_file
 
 from jaxfer.typing import UserError
@@ -134,6 +134,31 @@ def write_tensors(
         raise UserError(f"{path} could not be written ({error}); make room or name another.") from (
             error
         )
+
+
+def read_note(path: str | Path) -> dict[str, str]:
+    """Reads the strings that :func:`write_tensors` kept beside the tensors.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      Strings by name; none where none were kept.
+
+    Raises:
+      UserError: it is truncated or damaged.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     write_tensors(Path(name, "a.safetensors"), {}, note={"padding": "SAME"})
+    ...     read_note(Path(name, "a.safetensors"))
+    {'padding': 'SAME'}
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is no whole safetensors file ({error}); get it again.") from error
 
 
 def _read_one(file: Path) -> dict[str, np.ndarray]:

@@ -24,6 +24,7 @@ def learning_curve(
     names: Sequence[str] | None = None,
     title: str = "",
     chance: float | None = None,
+    step_name: str = "outer step",
 ) -> None:
     """Draws training and validation metrics against the step, each run thin and their mean thick.
 
@@ -37,6 +38,7 @@ def learning_curve(
       names: the metrics, one panel each; by default the loss and the accuracy, or the first two.
       title: stands above the picture.
       chance: accuracy of a guess, ``1 / way``; drawn as a dotted line.
+      step_name: what the axis counts.
 
     Raises:
       UserError: the file cannot be read or written, or holds none of the metrics.
@@ -65,10 +67,16 @@ def learning_curve(
         if title:
             figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
         for axes, name in zip(panels, names, strict=True):
-            _panel(axes, rows, name, chance)
+            _panel(axes, rows, name, chance, step_name)
 
 
-def _panel(axes: Axes, rows: Sequence[Row], name: str, chance: float | None) -> None:
+def _panel(
+    axes: Axes,
+    rows: Sequence[Row],
+    name: str,
+    chance: float | None,
+    step_name: str = "outer step",
+) -> None:
     train = series(rows, name, split="train")
     validation = series(rows, name, split="validation")
     drawn = [*train.values(), *validation.values()]
@@ -76,6 +84,7 @@ def _panel(axes: Axes, rows: Sequence[Row], name: str, chance: float | None) -> 
     last = max((steps[-1] for steps, _ in drawn), default=1)
     axes.set_title(name.replace("_", " "))
     scale_axes(axes, name, values, last, chance=chance)
+    axes.set_xlabel(step_name)
     _lines(axes, train, VERMILION, "train", marker="")
     _lines(axes, validation, BLUE, "validation", marker="o", best=is_fraction(name))
     axes.legend(loc="center right" if is_fraction(name) else "upper right")

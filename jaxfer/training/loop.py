@@ -51,6 +51,7 @@ class Schedule(NamedTuple):
       log_every: steps between lines of training metrics.
       validate_every: steps between validations.
       checkpoint_every: steps between checkpoints.
+      patience: after how many validations without a better score a run ends; ``None`` for never.
 
     >>> Schedule(steps=1000).checkpoint_every
     500
@@ -61,6 +62,7 @@ class Schedule(NamedTuple):
     log_every: int = 100
     validate_every: int = 500
     checkpoint_every: int = 500
+    patience: int | None = None
 
     def dispatch_end(self, step: int) -> int:
         """Where the dispatch that starts at a step ends.
@@ -77,6 +79,25 @@ class Schedule(NamedTuple):
         (True, False)
         """
         return end // every > start // every or end == self.steps
+
+    def out_of_patience(self, best: np.ndarray, at: int) -> np.ndarray:
+        """Says which runs have gone on for too long without a better score.
+
+        Args:
+          best: ``[runs]``, the step of each run's best validation, below 0 for none.
+          at: the step they stand at.
+
+        Returns:
+          Booleans ``[runs]``, by steps alone, so that a run that is resumed ends where it would
+          have ended.
+
+        >>> Schedule(steps=100, validate_every=10, patience=2).out_of_patience([20, 30, -1], 40)
+        array([ True, False,  True])
+        """
+        if self.patience is None:
+            return np.zeros(len(best), bool)
+        every = max(self.validate_every, self.steps_per_dispatch)
+        return at // every - np.maximum(best, 0) // every >= self.patience
 
 
 class Fitted(NamedTuple):
@@ -110,7 +131,10 @@ def fit(
     score: str = "accuracy",
     progress: Progress | None = None,
 ) -> Fitted:
-    """Trains from where the folder stands up to ``schedule.steps``.
+    """Trains from where the folder stands up to ``schedule.steps``, or as long as patience lasts.
+
+    A run whose patience ends keeps what it had, as if it had been alone; training ends with the
+    last of them.
 
     Dispatches end at multiples of ``steps_per_dispatch``, counted from step 0, so that a run that
     was stopped repeats the very programs of one that was not.
@@ -136,7 +160,7 @@ def fit(
     Raises:
       UserError: if no run is alive any more, or a checkpoint cannot be read or written.
       Stopped: after SIGINT or SIGTERM, once the dispatch has ended and the state is saved.
-      ValueError: if a number of steps is below 1.
+      ValueError: if a number of the schedule is below 1, or patience has no validation to count.
 
     >>> import tempfile, jax.numpy as jnp, optax
     >>> from jaxfer.training.run_folder import open_run_folder
@@ -160,8 +184,10 @@ def fit(
     >>> fitted.train_state.params.tolist()
     [0.9375]
     """
-    if min(schedule) < 1:
+    if any(number is not None and number < 1 for number in schedule):
         raise ValueError(f"each number of a schedule is at least 1; got {schedule}.")
+    if schedule.patience is not None and validate is None:
+        raise ValueError("patience counts validations; give validate, or leave patience out.")
     checkpoints = folder.path / "checkpoints"
     found = restore_checkpoint(checkpoints, train_state) if folder.resume else None
     at, train_state = found or (0, train_state)  # none: it was killed before its first checkpoint
@@ -201,7 +227,9 @@ def fit(
                 seconds = earlier + time.monotonic() - started
                 writer.write(at, split, values, seconds=seconds, alive=alive)
 
-        while at < schedule.steps:
+        died, best = np.asarray(train_state.died), np.asarray(train_state.best.step)
+        done = schedule.out_of_patience(best, at) & (died < 0)
+        while at < schedule.steps and not (done.any() and (done | (died >= 0)).all()):
             start, at = at, schedule.dispatch_end(at)
             if at - start not in compiled:
                 compiled[at - start] = compile_step(
@@ -211,8 +239,8 @@ def fit(
             window.append(jax.device_get(first(metrics)))
 
             died = np.asarray(first(replicated.died))
-            alive = died < 0
-            for run in set(map(int, np.flatnonzero(~alive))) - dead:
+            alive = (died < 0) & ~done
+            for run in set(map(int, np.flatnonzero(~alive & ~done))) - dead:
                 dead.add(run)
                 if alive.any():
                     progress.note(
@@ -220,7 +248,10 @@ def fit(
                         f"stays as it was before, the others go on."
                     )
             if not alive.any():
-                raise _all_dead(died, seeds, checkpoints)
+                if not done.any():
+                    raise _all_dead(died, seeds, checkpoints)
+                save_checkpoint(checkpoints, at, first(replicated))
+                break
             shown = _means(window[-1:])
             progress.update(
                 at, {n: float(shown[n][alive].mean()) for n in ("loss", score) if n in shown}
@@ -238,7 +269,19 @@ def fit(
                     raise ValueError(f"score is {score!r}; validation gives only {set(values)}.")
                 write("validation", values, alive)
                 progress.note(f"step {at}  validation  {readable(_over(values, alive))}")
-                replicated = replicate(remember_best(current, values[score]), devices)
+                # What a run scores after its end is not its own: alone it would not have gone on.
+                current = remember_best(current, np.where(alive, values[score], np.nan))
+                replicated = replicate(current, devices)
+                best = np.asarray(current.best.step)
+                late = schedule.out_of_patience(best, at) & alive
+                for run in map(int, np.flatnonzero(late)):
+                    since = f"since step {best[run]}" if best[run] > 0 else "at all"
+                    progress.note(f"Run {run} (seed {seeds[run]}) ends: no better {since}.")
+                done |= late
+                if not (alive & ~late).any():
+                    saves = True
+                    if window:
+                        write("train", _means(window), alive)
             if saves:
                 save_checkpoint(checkpoints, at, first(replicated))
             if stop:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +10,28 @@ import numpy as np
 import pytest
 
 import jaxfer
-from jaxfer.adapters import count_parameters
+from jaxfer.adapters import count_parameters, parameter_table
 from jaxfer.experiments import (
     finetune_images,
-    finetune_methods,
+    finetune_options,
     finetune_run,
     finetune_speech,
     finetune_text,
     pretrain_images,
 )
-from jaxfer.experiments.finetune_methods import FineTuningOptions, Model, make_tuning
+from jaxfer.experiments.command_line import parse
+from jaxfer.experiments.finetune_methods import Model, make_tuning, plan_tuning
+from jaxfer.experiments.finetune_options import FineTuningOptions
+from jaxfer.experiments.finetune_rates import make_schedule, search_rate
 from jaxfer.experiments.image_data import digits_domain, random_view, shift_images
-from jaxfer.models import BertConfig, TextClassifier, from_nnx
+from jaxfer.models import (
+    BertConfig,
+    ImageClassifier,
+    ResNet,
+    ResNetConfig,
+    TextClassifier,
+    from_nnx,
+)
 from jaxfer.typing import Classification, Tokens, UserError
 
 SMALL = BertConfig(vocabulary=9, width=8, layers=2, heads=2, hidden=8, positions=6)
@@ -106,15 +117,88 @@ def test_options_that_make_no_sense_are_refused():
         ({"methods": ("prune",)}, "There is no method 'prune'"),
         ({"methods": ()}, "--methods names none"),
         ({"rank": 0}, "--rank is 0"),
+        ({"patience": 0}, "--patience is 0"),
+        ({"scratch_rate": -1.0}, "--scratch-rate is -1.0; give at least 0"),
         ({"layer_decay": 2.0}, "--layer-decay is 2.0; give at most 1"),
     ):
         with pytest.raises(UserError, match=complaint):
-            finetune_methods.check_options(FineTuningOptions(**options))
+            finetune_options.check_options(FineTuningOptions(**options))
 
 
 def test_a_method_that_does_not_fit_the_network_is_refused(model):
     with pytest.raises(UserError, match="lora does not fit this network: pattern 'odd' matches no"):
         make_tuning("lora", model._replace(low_rank=("odd",)), FineTuningOptions())
+
+
+def parameters_of(table):
+    """Trained and frozen, of the last line."""
+    _, trained, frozen = table.splitlines()[-1].split()
+    return int(trained.replace(",", "")), int(frozen.replace(",", ""))
+
+
+@pytest.mark.parametrize("name", ["full", "probe", "lora"])
+def test_the_table_says_what_of_a_method_trains(model, name):
+    plan = plan_tuning(name, model, FineTuningOptions(rank=2))
+    trained, frozen = parameters_of(parameter_table(plan.shapes, plan.mask))
+    factors = 2 * 2 * (8 + 8)  # of two queries
+    assert trained == {"full": whole(model), "probe": 18, "lora": 18 + factors}[name]
+    assert trained + frozen == whole(model) + (factors if name == "lora" else 0)
+
+
+def test_what_does_not_fit_is_said_before_anything_is_trained(tmp_path):
+    sizes = ResNetConfig((1, 1, 1, 1), (4, 4, 4, 4), small_images=True, in_features=1)
+
+    def build(rngs):
+        return ImageClassifier(ResNet(sizes, rngs=rngs), features=4, classes=10, rngs=rngs)
+
+    task = finetune_run.Task(
+        digits_domain(image_size=8), Model(build, {}, {}, (), ("encoder/*", "head/*")),
+        lambda x, key: x, None,
+    )  # fmt: skip
+    config = FineTuningOptions(methods=("full", "adapters"), out=tmp_path / "run")
+    with pytest.raises(UserError, match="adapters does not fit this network: pattern '.*' matches"):
+        finetune_run.compare(config, task)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cosine", [0, 0.5, 1, 0.5 + 0.5 * np.cos(np.pi / 3), 0.5, 0]),
+        ("linear", [0, 0.5, 1, 2 / 3, 1 / 2, 0]),
+        ("constant", [0, 0.5, 1, 1, 1, 1]),
+    ],
+)
+def test_rates_rise_and_go_on_as_their_schedule_says(name, expected):
+    schedule = make_schedule(name, 1.0, 20)
+    found = [float(schedule(t)) for t in (0, 1, 2, 8, 11, 20)]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_rate_is_searched_once_and_kept(tmp_path):
+    def loss_fn(params, batch):
+        return jnp.mean((params["w"] - batch) ** 2)
+
+    def search(target):
+        arguments = ({"w": jnp.zeros(3)}, jnp.full((100, 2, 3), target), tmp_path)
+        return search_rate(FineTuningOptions(), loss_fn, *arguments)
+
+    found = search(1.0)
+    assert 1e-3 < found < 1
+    kept = json.loads((tmp_path / "rate.json").read_text())
+    assert kept["rate"] == found and len(kept["losses"]) == 100
+    assert search(1e9) == found
+    (tmp_path / "rate.json").write_text("{}")
+    with pytest.raises(UserError, match="rate.json cannot be read"):
+        search(1.0)
+
+
+def test_flags_of_rates_and_patience_are_read():
+    flags = ("--rate", "find", "--few-rate", "0.01", "--schedule", "linear", "--patience", "3")
+    config = parse(finetune_images.Config, flags)
+    assert (config.rate, config.few_rate, config.scratch_rate) == ("find", 0.01, 1e-3)
+    assert (config.schedule, config.patience) == ("linear", 3)
+    assert parse(finetune_text.Config, ()).patience is None
 
 
 def test_validation_is_cut_from_training_and_no_class_is_lost():
@@ -161,19 +245,31 @@ def test_texts_from_a_file_end_in_a_model_that_predicts(tmp_path, capsys):
     rows = [f"the {a} {b} is {c},{d}" for a in ("old", "new") for b in ("film", "book", "song")
             for c, d in (("good", "up"), ("bad", "down"), ("fine", "up"), ("poor", "down"))]  # fmt: skip
     path.write_text("text,label\n" + "\n".join(rows))
-    config, summary = smoke(finetune_text, tmp_path, data=str(path), methods=("probe", "lora"))
+    options = {"methods": ("probe", "lora"), "few_rate": "find", "patience": 1}
+    config, summary = smoke(finetune_text, tmp_path, data=str(path), **options)
     assert set(summary["methods"]) == {"probe", "lora"}
+    found = summary["methods"]["lora"]
+    assert (
+        found["learning_rate"]
+        == json.loads((config.out / "lora" / "rate.json").read_text())["rate"]
+    )
+    for name in ("macro_f1", "macro_precision", "macro_recall"):
+        assert len(found[name]) == 2 and 0 <= min(found[name]) <= max(found[name]) <= 1
     for name in (
         "config.json",
         "summary.json",
         "confusion.png",
         "saliency.png",
+        "lora/learning_curve.png",
+        "probe/learning_curve.png",
         "model/jaxfer.json",
     ):
         assert (config.out / name).is_file(), name
     found = jaxfer.predict(config.out / "model", ["the new song is good", "bad"])
     assert set(found.labels) <= {"up", "down"}
-    assert "test accuracy (%)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "test accuracy (%)" in said and "by a search over 100 steps" in said
+    assert len(re.findall("^parameters +trained +frozen$", said, re.M)) == 2
     assert set(json.loads((config.out / "summary.json").read_text())["layers_by_logme"]) == {
         "embedded", "block0", "block1",
     }  # fmt: skip
@@ -183,6 +279,7 @@ def test_texts_from_a_file_end_in_a_model_that_predicts(tmp_path, capsys):
 def test_pretraining_ends_in_weights_that_are_read_back(tmp_path):
     config, summary = smoke(pretrain_images, tmp_path, method="simclr")
     assert np.isfinite(summary["validation_loss"]).all()
+    assert (config.out / "learning_curve.png").is_file()
     config, summary = smoke(
         finetune_images, tmp_path / "next", model=str(config.out / "model"), methods=("full",)
     )

@@ -5,12 +5,13 @@ import json
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 from scipy.special import softmax
 
 import jaxfer
 from jaxfer.experiments.finetune_text import make_tokenizer
-from jaxfer.inference import load_model, predict, save_model
+from jaxfer.inference import load_model, predict, save_model, saved
 from jaxfer.inference.saved import read_images
 from jaxfer.models import BertConfig, ImageClassifier, TextClassifier, from_nnx, image_network
 from jaxfer.typing import Tokens, UserError
@@ -123,3 +124,12 @@ def test_images_are_classified_as_in_training(tmp_path):
     logits = whole.apply(params, state, x, train=False)[0].logits
     found = predict(load_model(tmp_path), list(grey))
     np.testing.assert_allclose(found.probabilities, softmax(logits, axis=1), atol=1e-5)
+
+
+def test_what_the_weights_presupposed_is_in_the_settings(tmp_path):
+    settings = {"network": "mobilenet", "image_size": 32, "color": True}
+    for numerics in ({}, {"padding": "SAME", "epsilon": 1e-3}):
+        build, _ = saved._image(tmp_path, settings | numerics, 2)
+        encoder = nnx.eval_shape(lambda: build(nnx.Rngs(0))).encoder  # noqa: B023
+        assert encoder.stem.padding == numerics.get("padding", "SYMMETRIC")
+        assert encoder.last_norm.epsilon == numerics.get("epsilon", 1e-5)

@@ -1,7 +1,19 @@
 """What the tests of encoders share: sizes without computing, and convolution by NumPy."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
+
+from jaxfer.models import MobileNetConfig
+
+GOLDEN = Path(__file__).parent / "golden"
+# Of the golden file: what a depth multiplier of 0.08 makes of the channels, in even numbers.
+TINY_MOBILENET = MobileNetConfig(
+    stages=((1, 2, 1, 1), (6, 2, 2, 2), (6, 4, 3, 2), (6, 6, 4, 2), (6, 8, 3, 1), (6, 14, 3, 2),
+            (6, 26, 1, 1)),
+    stem=4, features=102, padding="SAME", epsilon=1e-3,
+)  # fmt: skip
 
 
 def count(tree) -> int:

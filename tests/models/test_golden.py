@@ -1,7 +1,5 @@
 """Published networks against PyTorch's transformers, by files that golden/make_golden.py wrote."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,28 +8,25 @@ import pytest
 from jaxfer.models import (
     Bert,
     BertConfig,
-    MobileNetConfig,
     MobileNetV2,
     ResNet,
     ResNetConfig,
     ViT,
     ViTConfig,
+    fold_low_rank,
     from_nnx,
     load_tensors,
+    read_peft,
     read_tensors,
+    with_adapter,
 )
 from jaxfer.models.image_spellings import RESNET, VIT, mobilenet_spellings
 from jaxfer.models.spellings import BERT
 from jaxfer.typing import Tokens
 
-GOLDEN = Path(__file__).parent / "golden"
+from .encoders import GOLDEN, TINY_MOBILENET
+
 _SMALL = {"vocabulary": 40, "width": 16, "layers": 2, "heads": 4, "hidden": 24, "positions": 12}
-# What a depth multiplier of 0.08 makes of the channels, in even numbers.
-_MOBILE = MobileNetConfig(
-    stages=((1, 2, 1, 1), (6, 2, 2, 2), (6, 4, 3, 2), (6, 6, 4, 2), (6, 8, 3, 1), (6, 14, 3, 2),
-            (6, 26, 1, 1)),
-    stem=4, features=102, padding="SAME", epsilon=1e-3,
-)  # fmt: skip
 
 
 def resnet(**options):
@@ -50,7 +45,10 @@ NETWORKS = {
     ),
     "resnet_basic": (resnet(widths=(8, 8, 12, 12)), RESNET),
     "resnet_bottleneck": (resnet(widths=(4, 4, 6, 6), bottleneck=True), RESNET),
-    "mobilenet": (lambda rngs: MobileNetV2(_MOBILE, rngs=rngs), mobilenet_spellings(_MOBILE)),
+    "mobilenet": (
+        lambda rngs: MobileNetV2(TINY_MOBILENET, rngs=rngs),
+        mobilenet_spellings(TINY_MOBILENET),
+    ),  # fmt: skip
 }
 
 
@@ -147,3 +145,25 @@ def test_joint_projections_are_cut_in_three():
         assert report.library == spelling.library
         for path, leaf in jax.tree_util.tree_leaves_with_path(loaded):
             assert np.array_equal(leaf, plain["/".join(str(key.key) for key in path)])
+
+
+def test_an_adapter_from_peft_computes_what_it_did_there():
+    """A LoRA that PEFT itself wrote, on the network of the file beside; see golden/make_peft.py."""
+    assert sum(path.stat().st_size for path in (GOLDEN / "peft").iterdir()) < 200_000
+    build, spellings = NETWORKS["bert"]
+    network = from_nnx(build)
+    file = read_tensors(GOLDEN / "bert.safetensors")
+    weights = {n.removeprefix("weights."): t for n, t in file.items() if n.startswith("weights.")}
+    params, _, _ = load_tensors(
+        weights, *jax.eval_shape(network.init, jax.random.key(0)), spellings
+    )
+    layers = [f"block{i}/attention/{part}" for i in (0, 1) for part in ("query", "key", "value")]
+    adapter = read_peft(GOLDEN / "peft", layers)
+    assert (adapter.rank, adapter.alpha, len(adapter.factors)) == (2, 8.0, 4)
+    params = fold_low_rank(with_adapter(params, adapter), alpha=adapter.alpha)
+    x = Tokens(file["input.ids"], file["input.mask"])
+    out, _ = jax.jit(lambda params: network.apply(params, {}, x, train=False))(params)
+    expected = read_tensors(GOLDEN / "peft" / "expected.safetensors")["output"]
+    out = np.asarray(out) * x.mask[..., None]
+    np.testing.assert_allclose(out, expected, atol=1e-4 * np.abs(expected).max())
+    assert np.abs(expected - file["output"]).max() > 0.1  # without it another

@@ -1,5 +1,7 @@
 """What networks of images are made of, against PyTorch where it is at hand; taps and refusals."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from jaxfer.models import (
     BatchNorm,
     Conv,
     DepthwiseConv,
+    ImageClassifier,
     ResNet,
     ResNetConfig,
     ViT,
@@ -18,10 +21,14 @@ from jaxfer.models import (
     image_network,
     load_image_encoder,
     max_pool_3x3,
+    read_tensors,
     tensors_of,
     write_tensors,
 )
+from jaxfer.models.image_spellings import VIT, mobilenet_spellings
 from jaxfer.typing import UserError
+
+from .encoders import GOLDEN, TINY_MOBILENET
 
 
 def images(size=9, channels=4):
@@ -128,3 +135,110 @@ def test_what_was_saved_with_its_head_is_loaded_without(tmp_path):
         image_network("alexnet", image_size=16, color=True)
     with pytest.raises(UserError, match="vit-s takes images of a multiple of 16"):
         image_network("vit-s", image_size=100, color=True)
+
+
+def small_of(name, config, spellings):
+    """A network of images by its name, of other sizes."""
+    network = image_network(name, image_size=32, color=True)
+    return network._replace(config=config, spellings=spellings)
+
+
+SMALL_VIT = small_of(
+    "vit-s", ViTConfig(image_size=8, patch=4, width=16, layers=2, heads=4, hidden=24), VIT
+)
+SMALL_MOBILE = small_of(
+    "mobilenet", TINY_MOBILENET._replace(padding="SYMMETRIC", epsilon=1e-5),
+    mobilenet_spellings(TINY_MOBILENET),
+)  # fmt: skip
+
+
+def golden(name, folder):
+    """The golden file of a network of transformers, and its weights as a model's folder."""
+    file = read_tensors(GOLDEN / f"{name}.safetensors")
+    weights = {n.removeprefix("weights."): t for n, t in file.items() if n.startswith("weights.")}
+    write_tensors(folder / "model.safetensors", weights)
+    return file
+
+
+def outputs(start, x):
+    network = from_nnx(start.network.build)
+    return jax.jit(lambda *a: network.apply(*a, train=False)[0])(start.params, start.state, x)
+
+
+def test_weights_from_tensorflow_bring_its_padding_and_epsilon(tmp_path):
+    golden("mobilenet", tmp_path)
+    start = load_image_encoder(tmp_path, SMALL_MOBILE)
+    assert start.network.numerics() == {"padding": "SAME", "epsilon": 1e-3}
+    module = nnx.eval_shape(lambda: start.network.build(nnx.Rngs(0)))
+    assert module.block1.depthwise.padding == "SAME"
+    assert module.last_norm.epsilon == module.block3.expand_norm.epsilon == 1e-3
+    # The same tensors under jaxfer's names are the network's own, unless the file says otherwise.
+    tensors = tensors_of(start.params, start.state)
+    path = tmp_path / "converted.safetensors"
+    for note, expected in (
+        ({}, SMALL_MOBILE.numerics()),
+        ({"padding": "SAME", "epsilon": "0.001"}, start.network.numerics()),
+    ):
+        write_tensors(path, tensors, note=note)
+        assert load_image_encoder(path, SMALL_MOBILE).network.numerics() == expected
+    write_tensors(path, tensors)
+    settings = {"network": "mobilenet", **start.network.numerics()}
+    (tmp_path / "jaxfer.json").write_text(json.dumps({"settings": settings}))
+    assert load_image_encoder(path, SMALL_MOBILE).network == start.network
+    (tmp_path / "config.json").write_text('{"tf_padding": false, "layer_norm_eps": 1e-4}')
+    found = load_image_encoder(tmp_path / "model.safetensors", SMALL_MOBILE).network
+    assert found.numerics() == {"padding": "SYMMETRIC", "epsilon": 1e-4}
+    for content, complaint in (
+        ('{"layer_norm_eps": 0}', "epsilon must be a number above 0; it is 0"),
+        ("[]", "config.json cannot be read .it is no object."),
+    ):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(UserError, match=complaint):
+            load_image_encoder(tmp_path / "model.safetensors", SMALL_MOBILE)
+
+
+@pytest.mark.slow
+def test_what_is_loaded_computes_what_tensorflows_weights_want(tmp_path):
+    file = golden("mobilenet", tmp_path)
+    found = outputs(load_image_encoder(tmp_path, SMALL_MOBILE), file["input.x"])
+    scale = np.abs(file["output"]).max()
+    np.testing.assert_allclose(found, file["output"], atol=1e-4 * scale)
+    wrong = load_image_encoder(tmp_path, SMALL_MOBILE)._replace(network=SMALL_MOBILE)
+    assert np.abs(outputs(wrong, file["input.x"]) - file["output"]).max() > 1e-2 * scale
+
+
+def test_a_vision_transformers_epsilon_is_that_of_its_file(tmp_path):
+    file = golden("vit", tmp_path)
+    assert load_image_encoder(tmp_path, SMALL_VIT).network.numerics() == {"epsilon": 1e-12}
+    for epsilon in (1e-6, 1.0):  # the golden file was made with the first
+        (tmp_path / "config.json").write_text(json.dumps({"layer_norm_eps": epsilon}))
+        start = load_image_encoder(tmp_path, SMALL_VIT)
+        assert start.network.numerics() == {"epsilon": epsilon}
+        error = np.abs(outputs(start, file["input.x"]) - file["output"]).max()
+        assert (error < 1e-4) == (epsilon == 1e-6)
+
+
+def test_a_frozen_encoders_batch_statistics_stand_still_in_training():
+    sizes = ResNetConfig((1, 1, 1, 1), (4, 4, 4, 4), small_images=True)
+
+    def build(rngs):
+        return ImageClassifier(ResNet(sizes, rngs=rngs), features=4, classes=2, rngs=rngs)
+
+    x = images(8, 3)
+    found = {}
+    for name, frozen in (("frozen", ("encoder",)), ("free", ())):
+        network = from_nnx(build, frozen=frozen)
+        draw = np.random.default_rng(0)
+        params, state = jax.tree.map(
+            lambda leaf: draw.uniform(0.5, 1.5, leaf.shape).astype(leaf.dtype),  # noqa: B023
+            jax.eval_shape(network.init, jax.random.key(0)),
+        )
+        found[name] = jax.jit(lambda *a: network.apply(*a, train=True))(params, state, x)  # noqa: B023
+    evaluated, _ = jax.jit(lambda *a: network.apply(*a, train=False))(params, state, x)
+    output, after = found["frozen"]
+    assert len(jax.tree.leaves(state)) == 2 * 12
+    assert all(map(np.array_equal, *map(jax.tree.leaves, (after, state))))
+    np.testing.assert_allclose(output.features, evaluated.features, rtol=1e-5)
+    output, after = found["free"]
+    assert not any(map(np.array_equal, *map(jax.tree.leaves, (after, state))))
+    assert not np.allclose(output.features, evaluated.features, rtol=0.1)

@@ -1,26 +1,36 @@
 """Loading is strict: everything in its place and finite, or all disagreements and nothing."""
 
 import json
+from pathlib import Path
 
 import jax
 import ml_dtypes
 import numpy as np
 import pytest
 
+from jaxfer.experiments import finetune_images, finetune_speech
 from jaxfer.models import (
     BertConfig,
     Place,
     Spelling,
+    ViTConfig,
+    convert,
     find_model,
+    from_nnx,
+    image_network,
     load_encoder,
+    load_image_encoder,
     load_tensors,
     read_tensors,
     tensors_of,
     write_tensors,
 )
+from jaxfer.models.image_spellings import RESNET
 from jaxfer.models.published import bert_config
-from jaxfer.models.tensor_files import weight_files
+from jaxfer.models.tensor_files import read_note, weight_files
 from jaxfer.typing import UserError
+
+from .encoders import GOLDEN
 
 START = {
     "body": {"kernel": np.zeros((2, 3), "f4"), "bias": np.zeros(3, "f4")},
@@ -160,3 +170,99 @@ def test_a_folder_without_a_configuration_is_refused(tmp_path):
     assert find_model(tmp_path) == tmp_path
     with pytest.raises(UserError, match="does not exist; name a file, a folder"):
         find_model("/no/such/place")
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    """A Hugging Face cache of our own, and no network."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    commit = 40 * "a"
+    model = tmp_path / "hub" / "models--some--model"
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text(commit)
+    snapshot = model / "snapshots" / commit
+    write_tensors(snapshot / "model.safetensors", {"x": np.ones(1)})
+    return snapshot
+
+
+def test_a_model_that_was_fetched_before_is_found_in_the_cache(hub_cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_model("some/model") == hub_cache
+    assert read_tensors(find_model("some/model"))["x"] == 1
+    for experiment in (finetune_images, finetune_speech):
+        assert experiment.find_weights(experiment.Config(model="some/model")) == hub_cache
+    with pytest.raises(UserError, match="some/other is no folder, not in the Hugging Face cache"):
+        find_model("some/other")
+    # A file that is not there is no name of the hub.
+    with pytest.raises(UserError, match="mine.safetensors does not exist"):
+        find_model("mine.safetensors")
+    (tmp_path / "some" / "model").mkdir(parents=True)
+    assert find_model("some/model") == Path("some/model")
+
+
+def small_resnet(folder):
+    """Weights of the small network of images, under the names of torchvision."""
+    network = from_nnx(image_network("small", image_size=28, color=True).build)
+    params, state = jax.eval_shape(network.init, jax.random.key(0))
+    tensors = {}
+    for tree in (params, state):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            name = RESNET[0].place("/".join(key.key for key in path)).name
+            shape = tuple(leaf.shape[k] for k in (3, 2, 0, 1)) if leaf.ndim == 4 else leaf.shape
+            tensors[name] = np.full(shape, len(tensors), np.float32)
+    write_tensors(folder / "model.safetensors", tensors)
+    return tensors
+
+
+def test_weights_are_checked_and_converted_by_a_command(tmp_path, capsys):
+    tensors = small_resnet(tmp_path)
+    out = tmp_path / "out" / "converted.safetensors"
+    asked = ["--check", str(tmp_path), "--network"]
+    assert convert.main([*asked, "small", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert f"spelling of torchvision and timm (ResNet): {len(tensors)} filled, 0 fresh" in said
+    assert "conv/kernel" in said and f"Written: {out}" in said
+    converted = read_tensors(out)
+    assert len(converted) == len(tensors)
+    assert (
+        converted["stage1_block0.shortcut.kernel"]
+        == tensors["layer2.0.downsample.0.weight"].flat[0]
+    ).all()
+    assert convert.main(["--check", str(out), "--network", "small"]) == 0
+    assert "spelling of jaxfer" in capsys.readouterr().out
+
+    assert convert.main([*asked, "resnet18"]) == 2
+    said = capsys.readouterr()
+    assert "error: " in said.err and "does not fit the network" in said.err
+    assert "layer1.1.conv1.weight" in said.err and not said.out
+    pickle = tmp_path / "resnet.pth"
+    pickle.write_bytes(b"\x80\x04")
+    assert convert.main(["--check", str(pickle), "--network", "small"]) == 2
+    assert "resnet.pth is a pickle, which can run any program" in capsys.readouterr().err
+    assert convert.main(["--check", str(tmp_path)]) == 2  # of texts, by its config.json
+    assert "config.json cannot be read" in capsys.readouterr().err
+
+
+def test_what_weights_presuppose_is_written_with_them(tmp_path, monkeypatch, capsys):
+    file = read_tensors(GOLDEN / "vit.safetensors")
+    weights = {n.removeprefix("weights."): t for n, t in file.items() if n.startswith("weights.")}
+    write_tensors(tmp_path / "model.safetensors", weights)
+    sizes = ViTConfig(image_size=8, patch=4, width=16, layers=2, heads=4, hidden=24)
+    network = image_network("vit-s", image_size=32, color=True)._replace(config=sizes)
+    monkeypatch.setattr(convert, "image_network", lambda *_, **__: network)
+    out = tmp_path / "converted.safetensors"
+    asked = [
+        "--check",
+        str(tmp_path / "model.safetensors"),
+        "--network",
+        "vit-s",
+        "--out",
+        str(out),
+    ]
+    assert convert.main(asked) == 0
+    assert "epsilon 1e-12" in capsys.readouterr().out
+    assert read_note(out)["epsilon"] == "1e-12"
+    assert load_image_encoder(out, network).network.config.epsilon == 1e-12

@@ -247,3 +247,67 @@ def test_two_processes_stop_and_fail_together(start, tmp_path):
     for process in start_both("--steps", end, "--resume"):
         finish(process)
     assert checkpoint_steps(checkpoints)[-1] == end
+
+
+PATIENT = SCHEDULE._replace(steps=100, patience=2)
+# Best at 10 and at 30; what the first one would reach at 50 comes too late.
+SCORES = np.array([[1, 0, 0, 0, 5], [0, 1, 2, 0, 0]], np.float32)
+
+
+def score_by_table(train_state):
+    seed = train_state.state % 10
+    at = np.clip(np.asarray(train_state.step) // 10 - 1, 0, 4)
+    return {"accuracy": jnp.asarray(SCORES[np.asarray(seed), at])}
+
+
+def test_patience_ends_each_run_where_it_would_have_ended_alone(tmp_path, capsys):
+    options = {"schedule": PATIENT, "validate": score_by_table}
+    fitted = train(tmp_path / "both", seeds=(7, 8), fails_at=(1000, 1001), **options)
+    assert fitted.train_state.step.tolist() == [50, 50]  # the second has waited from 30 on
+    assert fitted.train_state.best.step.tolist() == [10, 30]
+    assert fitted.train_state.best.score.tolist() == [1, 2]
+    said = capsys.readouterr().err
+    assert "Run 0 (seed 7) ends: no better since step 10." in said
+    last = {line["run"]: line["step"] for line in lines(tmp_path / "both", "validation")}
+    assert last == {0: 30, 1: 50}
+    assert checkpoint_steps(tmp_path / "both" / "checkpoints")[-1] == 50
+    alone = train(tmp_path / "alone", seeds=(7,), fails_at=(1000,), **options)
+    assert alone.train_state.step.tolist() == [30]
+    np.testing.assert_allclose(
+        alone.train_state.best.params[0], fitted.train_state.best.params[0], rtol=1e-5
+    )
+
+
+def test_a_run_whose_patience_ended_stays_ended_and_a_stopped_one_goes_on_to_there(tmp_path):
+    options = {"seeds": (7, 8), "fails_at": (1000, 1001), "schedule": PATIENT}
+    undisturbed = train(tmp_path / "undisturbed", validate=score_by_table, **options)
+    again = train(tmp_path / "undisturbed", validate=score_by_table, resume=True, **options)
+    assert again.train_state.step.tolist() == [50, 50]
+
+    def interrupt(train_state):
+        if int(train_state.step[0]) == 40:
+            signal.raise_signal(signal.SIGINT)
+        return score_by_table(train_state)
+
+    with pytest.raises(Stopped):
+        train(tmp_path / "stopped", validate=interrupt, **options)
+    resumed = train(tmp_path / "stopped", validate=score_by_table, resume=True, **options)
+    for mine, theirs in zip(
+        jax.tree.leaves(undisturbed.train_state), jax.tree.leaves(resumed.train_state), strict=True
+    ):
+        assert np.asarray(mine).tobytes() == np.asarray(theirs).tobytes()
+
+
+def test_patience_goes_with_runs_that_fail(tmp_path):
+    fitted = train(
+        tmp_path, seeds=(7, 8), fails_at=(1000, 41), schedule=PATIENT, validate=score_by_table
+    )
+    assert fitted.train_state.died.tolist() == [-1, 41]
+    assert fitted.train_state.best.step.tolist() == [10, 30]
+
+
+def test_patience_needs_something_to_count(tmp_path):
+    with pytest.raises(ValueError, match="patience counts validations; give validate"):
+        train(tmp_path, schedule=PATIENT, validate=None)
+    with pytest.raises(ValueError, match="at least 1"):
+        train(tmp_path / "next", schedule=SCHEDULE._replace(patience=0))
