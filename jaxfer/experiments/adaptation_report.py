@@ -85,6 +85,11 @@ def distances(outputs: Mapping[str, Classification]) -> np.ndarray:
     )  # fmt: skip
 
 
+def told_apart(distance: np.ndarray) -> np.ndarray:
+    """The accuracy of the domain classifier that a proxy A-distance is made of."""
+    return 0.5 + distance / 4
+
+
 def make_rows(seen: Mapping[str, Seen], validator: str) -> list[AdaptationRow]:
     """A row for each method beside source-only, their bounds known."""
     # Nothing is adapted there, so nothing is picked: both bounds are what training ends with.
@@ -106,7 +111,7 @@ def make_rows(seen: Mapping[str, Seen], validator: str) -> list[AdaptationRow]:
                 oracle=np.nanmax(accuracy, axis=0),
                 target_trained=on_target,
                 kept_source_only=np.asarray(pick(method, validator).source_only),
-                domain_accuracy=0.5 + after / 4,
+                domain_accuracy=told_apart(after),
                 proxy_a_before=before,
                 proxy_a_after=after,
                 validator=validator,
@@ -196,9 +201,9 @@ def distances_table(seen: Mapping[str, Seen], validator: str) -> tuple[str, dict
         steps = np.where(places < 0, 0, np.asarray(method.steps)[places])
         picked = "-" if name == SOURCE_ONLY else ", ".join(map(str, steps))
         rows.append(
-            (name, picked, _percent(0.5 + distance / 4), format_estimate(*_interval(distance)))
+            (name, picked, _percent(told_apart(distance)), format_estimate(*_interval(distance)))
         )
-        found[name] = {"proxy_a_distance": distance, "domain_accuracy": 0.5 + distance / 4}
+        found[name] = {"proxy_a_distance": distance, "domain_accuracy": told_apart(distance)}
         if name != SOURCE_ONLY:
             found[name]["picked_steps"] = steps
     header = (
@@ -226,14 +231,15 @@ def draw_features(
     Returns:
       The name of the picture, or nothing.
     """
-    before, after = (
-        tuple(np.asarray(seen[name].outputs[each].features[0]) for each in ("source", side))
-        for name in (SOURCE_ONLY, best)
-    )
-    if min(map(len, before)) < LEAST_DRAWN:
+
+    def both(name: str) -> tuple[np.ndarray, np.ndarray]:
+        outputs = seen[name].outputs
+        return np.asarray(outputs["source"].features[0]), np.asarray(outputs[side].features[0])
+
+    if min(map(len, both(SOURCE_ONLY))) < LEAST_DRAWN:
         return []
     feature_scatter(
-        before, after, path / "features.png", source_labels=source_labels,  # type: ignore[arg-type]
+        both(SOURCE_ONLY), both(best), path / "features.png", source_labels=source_labels,
         target_labels=target_labels, class_names=classes, names=(SOURCE_ONLY, best), title=title,
     )  # fmt: skip
     return ["features.png"]

@@ -259,11 +259,15 @@ def make_classifier(config: Config, channels: int, classes: int) -> tuple[Classi
         )
     else:
         network = image_network(config.network, image_size=config.image_size, color=channels == 3)
-        features, encoder = network.features, from_nnx(network.build)
-        if config.model is not None:
+        if config.model is None:
+            encoder = from_nnx(network.build)
+        else:
             start = load_image_encoder(find_model(config.model), network)
             print(f"Encoder: {config.model}, {start.report.table().splitlines()[0]}")
+            # With the padding and epsilon that the weights presuppose.
+            encoder = from_nnx(start.network.build)
             encoder = encoder._replace(init=lambda key: (start.params, start.state))
+        features = network.features
     head = linear_feature_map(features, classes)
     return Classifier(encoder, head, config.statistics), features
 

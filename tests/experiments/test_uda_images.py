@@ -216,6 +216,28 @@ def test_a_network_begins_with_the_weights_that_are_named(tmp_path):
     assert classifier.encoder.apply(*found, x, train=False, key=None)[0].shape == (2, features)
 
 
+def test_weights_bring_the_padding_that_they_presuppose(tmp_path):
+    network = image_network("mobilenet", image_size=32, color=True)
+    other = network.with_numerics({"padding": "SAME", "epsilon": 0.5})
+    params, state = from_nnx(other.build).init(jax.random.key(5))
+    save_model(
+        tmp_path / "model", kind="image", classes=("a", "b"), state={"encoder": state},
+        params={"encoder": params, "head": {"kernel": np.zeros((network.features, 2))}},
+        settings={"network": "mobilenet", "image_size": 32, "color": True, **other.numerics()},
+    )  # fmt: skip
+    config = dataclasses.replace(
+        SMALL, network="mobilenet", image_size=32, model=str(tmp_path / "model")
+    )
+    encoder = make_classifier(config, 3, 10)[0].encoder
+    x = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+    found, right, wrong = (
+        each.apply(params, state, x, train=False, key=None)[0]
+        for each in (encoder, from_nnx(other.build), from_nnx(network.build))
+    )
+    np.testing.assert_array_equal(found, right)
+    assert not np.allclose(found, wrong, rtol=0.01)
+
+
 @pytest.mark.slow
 def test_of_a_folder_without_classes_no_accuracy_is_claimed(tmp_path):
     config = dataclasses.replace(
