@@ -174,6 +174,28 @@ def start(span: Span, seeds: tuple[int, ...], strengths: int) -> Nets:
     return Nets(jnp.zeros((len(seeds), n, strengths, hidden)), repeated)
 
 
+def select(nets: Nets, *, seed: int, strengths: tuple[int, ...]) -> Nets:
+    """Some of the networks.
+
+    Args:
+      nets: of all seeds and strengths.
+      seed: the place of one of the seeds.
+      strengths: places of the strengths, as often as they are wanted.
+
+    Returns:
+      Networks of one seed and those strengths.
+
+    >>> nets = start(Span(jnp.eye(4), jnp.zeros((2, 4, 3))), (0, 1), 5)
+    >>> select(nets, seed=1, strengths=(0, 4)).coefficients.shape
+    (1, 4, 2, 3)
+    """
+    places = jnp.asarray(strengths)
+    return Nets(
+        nets.coefficients[seed : seed + 1, :, places],
+        jax.tree.map(lambda leaf: leaf[seed : seed + 1, places], nets.params),
+    )
+
+
 def begin(nets: Nets) -> Fitting:
     """A fit that starts from given networks.
 

@@ -2,27 +2,31 @@
 
 All ordered pairs of the domains in a folder: 2000 labelled reviews of the source, 2000 unlabelled
 ones of the target, as counts of 5000 words; one hidden layer; a test on reviews of the target that
-were not seen. DANN with 9 strengths and training on the source alone, with 10 seeds each, are one
-program. Reverse validation picks the strength of each seed and the risk on held-out source reviews
-the step: no target label takes part.
+were not seen. DANN with 9 strengths and training on the source alone, with all seeds, are one
+program; training on the target's labels is the bound from above. Reverse validation picks the
+strength of each seed and the risk on held-out source reviews the step: no target label takes part.
 
+    python -m jaxfer.experiments.uda_amazon
     python -m jaxfer.experiments.uda_amazon --data-dir FOLDER
-    python -m jaxfer.experiments.uda_amazon --data-dir FOLDER --pairs books-dvd --runs 3
-    python -m jaxfer.experiments.uda_amazon --data made-up --steps 72
+    python -m jaxfer.experiments.uda_amazon --data-dir FOLDER --pairs books-dvd
+    python -m jaxfer.experiments.uda_amazon --data-dir FOLDER --preset paper
 
 A domain is two files, DOMAIN_train.svmlight and DOMAIN_test.svmlight, in FOLDER or its subfolder
 amazon_reviews; those of the paper lie beside its published code. Without any, two made-up domains
-take their place, to show how it works. All six pairs of three domains took a quarter of an hour
-on two cores; experiments/uda_amazon/README.md has what was measured. The run folder gets
-config.json, summary.json, pairs.png, and for each pair a folder with its metrics.jsonl and
-result.json: with --resume, pairs that are finished are not computed again.
+take their place, to show how it works: a minute on two cores. With the paper's three domains the
+default, 3 seeds on six pairs, takes about five minutes; the full run is --preset paper, 10 seeds,
+about twenty. experiments/uda_amazon/README.md has what was measured. The run folder gets
+config.json, summary.json, pairs.png, and for each pair a folder with its result.json,
+learning_curves.png, features.png, confusion.png, and the metrics.jsonl and TensorBoard events of
+the training forward, in reverse/ and on-target/: with --resume, pairs that are finished are not
+computed again.
 """
 
 import dataclasses
 import itertools
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,13 +36,30 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from jaxfer import evaluation
 from jaxfer.data import Domain, load_reviews, make_up_reviews
 from jaxfer.data.places import look_for
 from jaxfer.experiments import spanned_dann as training
+from jaxfer.experiments.adaptation_report import ON_TARGET
+from jaxfer.experiments.amazon_report import (
+    PICTURES,
+    Curves,
+    Shown,
+    draw,
+    mean_row,
+    pick,
+    picked_strengths,
+    row_of,
+)
+from jaxfer.experiments.amazon_scores import (
+    collapsed,
+    evaluate,
+    proxy_a_distances,
+    reverse_scores,
+)
 from jaxfer.experiments.command_line import TrainingOptions, check_at_least, main
+from jaxfer.experiments.review_inputs import deal, prepare
 from jaxfer.experiments.spanned_dann import Fitting, Nets, Side, Span
-from jaxfer.report import AdaptationRow, adaptation_summary, adaptation_table, method_bars
+from jaxfer.report import adaptation_summary, adaptation_table, method_bars
 from jaxfer.training.devices import configure_devices
 from jaxfer.training.metrics import MetricsWriter
 from jaxfer.training.progress import Progress
@@ -49,16 +70,14 @@ from jaxfer.training.run_folder import (
     write_json,
     write_summary,
 )
-from jaxfer.transferability import proxy_a_distance
-from jaxfer.typing import Key, UserError
+from jaxfer.typing import UserError
 
-HELD_OUT = 0.1  # of either domain, as in the paper
 WEAKEST, STRONGEST = 0.01, 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(TrainingOptions):
-    """The settings of a run; the defaults are the paper's protocol."""
+    """The settings of a run; the defaults are the paper's protocol, with fewer seeds."""
 
     data: Annotated[str, tyro.conf.arg(metavar="auto|made-up|FOLDER")] = "auto"
     """Where the reviews are; auto looks in --data-dir, JAXFER_DATA_DIR and the cache, and makes two
@@ -67,7 +86,7 @@ class Config(TrainingOptions):
     pairs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE-TARGET...")] = ()
     """Which pairs, such as books-dvd; all of them unless given."""
 
-    runs: Annotated[int, tyro.conf.arg(metavar="N")] = 10
+    runs: Annotated[int, tyro.conf.arg(metavar="N")] = 3
     """How many runs of everything, side by side, with seeds SEED, SEED + 1, ...; a seed deals out
     the held-out reviews, the initial weights and the order."""
 
@@ -100,6 +119,7 @@ class Config(TrainingOptions):
     """Steps between looks at the held-out reviews, one of which is the step that is kept."""
 
 
+PRESETS = {"paper": Config(runs=10)}
 SMOKE = {"data": "made-up", "runs": 2, "strengths": 2, "steps": 4, "validate_every": 2, "batch": 8,
          "hidden": 8, "examples": 40}  # fmt: skip
 
@@ -134,35 +154,6 @@ def chosen_pairs(config: Config, domains: Mapping[str, Domain]) -> list[tuple[st
     return [pairs[name] for name in dict.fromkeys(config.pairs or pairs)]
 
 
-def prepare(source: np.ndarray, target: np.ndarray, *others: np.ndarray, how: str, length: float
-            ) -> list[np.ndarray]:  # fmt: skip
-    """Inputs of the network; document frequencies are those of source and target together."""
-    if how == "counts":
-        return [source, target, *others]
-    weights = np.ones(source.shape[1], np.float32)
-    if how == "tfidf":
-        found = (source > 0).sum(0) + (target > 0).sum(0)
-        weights = np.log((1 + len(source) + len(target)) / (1 + found)) + 1
-    found = []
-    for counts in (source, target, *others):
-        x = (counts > 0) * 1.0 if how == "binary" else np.log1p(counts) * weights
-        norm = np.linalg.norm(x, axis=1, keepdims=True)
-        found.append((length * x / np.maximum(norm, 1e-9)).astype(np.float32))
-    return found
-
-
-def deal(config: Config, source: int, target: int) -> tuple[Side, Side]:
-    """For each seed, places of the training and held-out examples, the source's first."""
-    draws = [np.random.default_rng(seed) for seed in config.seeds]
-
-    def side(first: int, count: int) -> Side:
-        order = jnp.asarray(np.stack([first + draw.permutation(count) for draw in draws]))
-        cut = max(1, round(HELD_OUT * count))
-        return Side(order[:, cut:], order[:, :cut])
-
-    return side(0, source), side(source, target)
-
-
 def strengths_of(config: Config) -> np.ndarray:
     """0 for the source alone, then DANN's."""
     return np.concatenate(
@@ -178,29 +169,50 @@ def fit(
     target: Side,
     labels: jax.Array,
     *,
-    reverse: bool,
-    writer: MetricsWriter,
-    progress: Progress,
-    done: int,
-) -> Fitting:
-    """Trains all networks of a pair in one direction."""
-    strengths = strengths_of(config)
+    strengths: np.ndarray,
+    judge: Callable[[Nets], jax.Array] | None = None,
+    stream: int,
+    path: Path,
+    report: Callable[[int, Mapping[str, float]], None] | None = None,
+) -> tuple[Fitting, Curves]:
+    """Trains networks of all seeds and ``strengths``, on batches of a ``stream`` of their own.
+
+    Args:
+      config: the settings.
+      fitting: where it begins.
+      span, source, target, labels: of the examples, see `spanned_dann.advance`.
+      strengths: ``[strengths]``.
+      judge: gives the accuracy ``[seeds, strengths]`` of a test, for the reader alone.
+      stream: another number for each fit of a pair.
+      path: the folder that gets the metrics.
+      report: is told the steps taken and what is to be shown of them.
+
+    Returns:
+      The fit, and what was seen on the way; accuracies are NaN without ``judge``.
+    """
     began = time.perf_counter()
+    path.mkdir(parents=True, exist_ok=True)
+    writer = MetricsWriter(path, seeds=config.seeds)
+    steps, seen = [], []
     for at in range(0, config.steps, config.validate_every):
         keys = jnp.stack(
             [
-                jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1 + reverse), at)
+                jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), stream), at)
                 for seed in config.seeds
             ]
         )
-        steps = min(config.validate_every, config.steps - at)
+        count = min(config.validate_every, config.steps - at)
         fitting, metrics = training.advance(
             fitting, span, strengths, source, target, labels,
-            keys=keys, at=at, rate=config.rate, steps=steps, batch=config.batch,
+            keys=keys, at=at, rate=config.rate, steps=count, batch=config.batch,
         )  # fmt: skip
         found = {name: np.asarray(value) for name, value in metrics.items()}
+        if judge is not None:
+            found["test_accuracy"] = np.asarray(judge(fitting.nets))
+        steps.append(at + count)
+        seen.append(found)
         writer.write(
-            at + steps + reverse * config.steps,
+            at + count,
             "validation",
             {
                 f"{name}_{strength:.3g}": value[:, place]
@@ -209,20 +221,27 @@ def fit(
             },
             seconds=time.perf_counter() - began,
         )
-        shown = {name: float(found[name].mean()) for name in ("loss", "accuracy")}
-        progress.update(done + at + steps, shown)
-    return fitting
+        if report is not None:
+            report(at + count, {name: float(found[name].mean()) for name in ("loss", "accuracy")})
+    writer.close()
+    risk = np.stack([found["risk"] for found in seen])
+    accuracy = np.stack(
+        [found.get("test_accuracy", np.full_like(risk[0], np.nan)) for found in seen]
+    )
+    return fitting, Curves(np.array(steps), risk, accuracy)
 
 
 def adapt(
     config: Config, source: Domain, target: Domain, *, path: Path, progress: Progress, done: int
 ) -> dict[str, Any]:
-    """Trains everything on one pair, forward and in reverse, and tests it."""
+    """Trains everything on one pair, forward and in reverse, tests it and draws it."""
     began = time.perf_counter()
-    xs, ys = (part[: config.examples] for part in source.train)
-    xt = target.train.x[: config.examples]
+    (xs, ys), (xt, yt) = (
+        (domain.train.x[: config.examples], domain.train.y[: config.examples])
+        for domain in (source, target)
+    )
     xs, xt, test = prepare(xs, xt, target.test.x, how=config.inputs, length=config.length)
-    sides = deal(config, len(xs), len(xt))
+    sides = deal(config.seeds, len(xs), len(xt))
     for side, domain in zip(sides, (source, target), strict=True):
         if side.train.shape[1] < config.batch:
             raise UserError(
@@ -232,116 +251,75 @@ def adapt(
     x = np.concatenate([xs, xt])
     weights = training.first_weights(config.seeds, x.shape[1], config.hidden)
     span = Span(*training.inner_products(x, x, weights))
-    count = len(strengths_of(config))
-    known = np.concatenate([ys, np.zeros(len(xt), np.int32)])
-    truth = jnp.broadcast_to(known[None, :, None], (config.runs, len(x), count))
-
-    path.mkdir(parents=True, exist_ok=True)
-    writer = MetricsWriter(path, seeds=config.seeds)
-    begin = training.begin(training.start(span, config.seeds, count))
-    forward = fit(
-        config, begin, span, *sides, truth,
-        reverse=False, writer=writer, progress=progress, done=done,
-    )  # fmt: skip
     products, starts = training.inner_products(test, x, weights)
-    right = {
-        name: np.asarray(
-            evaluate(nets, products, starts, jnp.asarray(target.test.y))
-        )
-        for name, nets in (("picked", forward.best), ("last", forward.nets))
-    }  # fmt: skip
+    strengths = strengths_of(config)
+    judge = partial(
+        evaluate, products=products, starts=starts, labels=jnp.asarray(target.test.y)
+    )  # fmt: skip
+
+    def begin(count: int) -> Fitting:
+        return training.begin(training.start(span, config.seeds, count))
+
+    def known(*labels: np.ndarray, count: int) -> jax.Array:
+        return jnp.broadcast_to(
+            np.concatenate(labels)[None, :, None], (config.runs, len(x), count)
+        )  # fmt: skip
+
+    hidden_from_it = np.zeros(len(xt), np.int32)
+    forward, curves = fit(
+        config, begin(len(strengths)), span, *sides,
+        known(ys, hidden_from_it, count=len(strengths)), strengths=strengths, judge=judge,
+        stream=1, path=path, report=lambda at, shown: progress.update(done + at, shown),
+    )  # fmt: skip
+    right = np.asarray(judge(forward.best))
+    # The next fit begins with these networks and consumes them.
+    first = training.select(forward.best, seed=0, strengths=tuple(range(len(strengths))))
     said = training.predict(forward.best, *span)
     labels = jnp.argmax(said.logits, -1)
     rejected = collapsed(said.logits, sides[1])
     distances = proxy_a_distances(said.features, len(xs), config.seeds)
-    backward = fit(
+    backward, _ = fit(
         config, training.begin(forward.best), span, *sides[::-1], labels,
-        reverse=True, writer=writer, progress=progress, done=done + config.steps,
+        strengths=strengths, stream=2, path=path / "reverse",
+        report=lambda at, shown: progress.update(done + config.steps + at, shown),
     )  # fmt: skip
-    writer.close()
     back = training.predict_at(backward.best, span, sides[0].held_out)
     scores = reverse_scores(back.logits, jnp.asarray(ys)[sides[0].held_out])
-    return {
+    # The bound from above: the same networks, told the target's labels and nothing of the source.
+    on_target, _ = fit(
+        config, begin(1), span, *sides[::-1], known(ys, yt, count=1),
+        strengths=np.zeros(1, np.float32), judge=judge, stream=3, path=path / ON_TARGET,
+    )  # fmt: skip
+    result = {
         "source": source.name,
         "target": target.name,
-        "strengths": strengths_of(config),
-        "test_accuracy": right["picked"],
-        "last_accuracy": right["last"],
-        "reverse_score": scores,
-        "rejected": rejected,
+        "strengths": strengths,
+        "test_accuracy": right,
+        "last_accuracy": curves.accuracy[-1],
+        "best_accuracy": curves.accuracy.max(0),
+        "target_trained": np.asarray(judge(on_target.best))[:, 0],
+        "reverse_score": np.asarray(scores),
+        "rejected": np.asarray(rejected),
         "proxy_a": distances,
-        "step": forward.step,
+        "step": np.asarray(forward.step),
         "reverse_step": backward.step,
         "source_risk": forward.risk,
         "test_examples": len(test),
-        "seconds": time.perf_counter() - began,
     }
-
-
-def evaluate(nets: Nets, products: jax.Array, starts: jax.Array, labels: jax.Array) -> jax.Array:
-    """Accuracy ``[seeds, strengths]``."""
-    logits = training.predict(nets, products, starts).logits
-    return (logits.argmax(-1) == labels[None, :, None]).mean(1)
-
-
-def collapsed(logits: jax.Array, target: Side) -> jax.Array:
-    """Which networks ``[seeds, strengths]`` have, by what they say of the held-out target."""
-    held_out = jnp.take_along_axis(logits, target.held_out[..., None, None], 1)
-
-    def rejected(own: jax.Array, source_only: jax.Array) -> jax.Array:
-        return evaluation.reject_collapsed(own, source_only)[0]
-
-    over_strengths = jax.vmap(rejected, (1, None))
-    return jax.vmap(over_strengths)(held_out, held_out[:, :, 0])
-
-
-@partial(jax.jit, static_argnames=("sources", "seeds"))
-def proxy_a_distances(features: jax.Array, sources: int, seeds: tuple[int, ...]) -> jax.Array:
-    """Of source and target in each network's hidden layer, ``[seeds, strengths]``."""
-
-    def of_one(features: jax.Array, key: Key) -> jax.Array:
-        return proxy_a_distance(features[:sources], features[sources:], key=key)[0]
-
-    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-    return jax.lax.map(lambda one: jax.vmap(of_one, (1, None))(*one), (features, keys))
-
-
-def reverse_scores(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Accuracy ``[seeds, strengths]`` of the reverse classifiers; its ties go to the lower risk.
-
-    ``logits`` are ``[seeds, k, strengths, classes]`` and ``labels`` ``[seeds, k]``.
-    """
-    truth = labels[:, :, None]
-    logs = jax.nn.log_softmax(logits)
-    risk = -jnp.take_along_axis(logs, truth[..., None], -1)[..., 0].mean(1)
-    return (logits.argmax(-1) == truth).mean(1) - 1e-4 * jnp.minimum(risk, 5.0)
-
-
-def row_of(name: str, result: Mapping[str, Any]) -> AdaptationRow:
-    """What a pair comes to: for each seed source-only, the pick of reverse validation, the best."""
-    accuracy, last, scores, distance = (
-        np.asarray(result[field], float)
-        for field in ("test_accuracy", "last_accuracy", "reverse_score", "proxy_a")
-    )
-    rejected = np.asarray(result["rejected"], bool)[:, 1:]
-    choice = evaluation.choose(scores[:, 1:], rejected=rejected)
-    picked, last, after = (
-        np.asarray(evaluation.chosen(choice, values[:, 1:], values[:, 0]), float)
-        for values in (accuracy, last, distance)
-    )
-    return AdaptationRow(
-        name, accuracy[:, 0], last, picked, accuracy[:, 1:].max(1),
-        kept_source_only=np.asarray(choice.source_only), proxy_a_before=distance[:, 0],
-        proxy_a_after=after, domain_accuracy=0.5 + after / 4, validator="reverse validation",
+    places = (0, int(picked_strengths(pick(result))[0]))  # source-only, and the pick
+    first = training.select(first, seed=0, strengths=places)
+    held_out = sides[0].held_out[0]
+    source_said, test_said = (
+        jax.tree.map(lambda leaf: leaf[0], training.predict(first, *parts))
+        for parts in (
+            (span.products[held_out], span.starts[:1, held_out]), (products, starts[:1]),
+        )
     )  # fmt: skip
-
-
-def mean_row(rows: Sequence[AdaptationRow]) -> AdaptationRow:
-    """The mean over pairs, for each seed."""
-    names = ("source_only", "last", "picked", "oracle", "domain_accuracy",
-             "proxy_a_before", "proxy_a_after")  # fmt: skip
-    means = {name: np.mean([getattr(row, name) for row in rows], axis=0) for name in names}
-    return AdaptationRow("mean of the pairs", **means, validator=rows[0].validator)
+    draw(
+        result, curves, Shown(source_said, test_said, ys[held_out], target.test.y), path,
+        classes=source.classes, title=f"{source.name} to {target.name}",
+    )  # fmt: skip
+    return {**result, "seconds": time.perf_counter() - began}
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -407,9 +385,10 @@ def run(config: Config) -> dict[str, Any]:
             "seconds": sum(result["seconds"] for result in results.values()),
         }
         write_summary(folder, summary)
-        print(f"In {folder.path}: summary.json, pairs.png")
+        drawn = (name for name in PICTURES if list(folder.path.glob(f"*/{name}")))
+        print(f"In {folder.path}: summary.json, pairs.png; for each pair {', '.join(drawn)}")
     return summary
 
 
 if __name__ == "__main__":
-    main(Config, run, smoke=SMOKE)
+    main(Config, run, PRESETS, smoke=SMOKE)

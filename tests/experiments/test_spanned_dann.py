@@ -144,6 +144,16 @@ def test_what_is_remembered_is_what_had_that_risk(problem, trained):
         )
 
 
+def test_selected_networks_say_what_they_said_among_all(problem, trained):
+    _, _, _, span, _ = problem
+    nets = trained[0].best
+    everywhere = training.predict(nets, *span).logits
+    chosen = training.select(nets, seed=1, strengths=(1, 0))
+    logits = training.predict(chosen, span.products, span.starts[1:]).logits
+    np.testing.assert_allclose(logits[0], everywhere[1][:, ::-1], atol=1e-6)
+    assert not np.allclose(everywhere[1], everywhere[0], atol=1e-3)
+
+
 def test_a_pass_sees_every_example_once():
     order = training.draw_order(
         jax.random.key(0), jnp.arange(12), jnp.arange(12, 20), steps=4, batch=3
