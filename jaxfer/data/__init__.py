@@ -2,6 +2,7 @@
 
 from jaxfer.data.blended import Photographs, blend, blend_domain, load_photographs
 from jaxfer.data.characters import CharacterSet
+from jaxfer.data.cifar10 import load_cifar10
 from jaxfer.data.corruptions import (
     CORRUPTIONS,
     add_noise,
@@ -34,6 +35,7 @@ from jaxfer.data.tables import Table, read_table
 from jaxfer.data.template_reviews import write_reviews
 from jaxfer.data.text_tables import read_text_table
 from jaxfer.data.texts import load_review_texts, load_sentences
+from jaxfer.data.tfds_images import load_tfds_images
 from jaxfer.data.tokens import load_tokenizer, tokenize
 from jaxfer.data.trajectories import sample_trajectory
 from jaxfer.data.usps import load_usps
@@ -80,6 +82,7 @@ __all__ = [
     "keep_classes",
     "keep_known",
     "leave_speaker_out",
+    "load_cifar10",
     "load_digit_domain",
     "load_digits",
     "load_image_pair",
@@ -90,6 +93,7 @@ __all__ = [
     "load_reviews",
     "load_sentences",
     "load_spoken_digits",
+    "load_tfds_images",
     "load_tokenizer",
     "load_usps",
     "log_mel",

@@ -8,14 +8,16 @@ The step that is reported is picked on a part of the training set.
     python -m jaxfer.experiments.finetune_images --data FOLDER --network resnet18 --color \
         --image-size 64 --model resnet18.safetensors
     python -m jaxfer.experiments.finetune_images --preset cifar10 --data-dir DIR
+    python -m jaxfer.experiments.finetune_images --data tfds:mnist --data-dir DIR
 
-FOLDER has a subfolder for each class. The safetensors may be named as timm, torchvision or
-transformers do. Without data, scikit-learn's digits are taken after pre-training on generated
-characters, which runs first, so that something real runs with no network at all; it takes some
-minutes on two cores. experiments/finetune_images/README.md has what was measured. The run folder
-gets config.json, summary.json, confusion.png, saliency.png (the places that single predictions
-turned on), for each method a folder with its metrics.jsonl, learning_curve.png, TensorBoard events
-and checkpoints, and model/, which predicts:
+FOLDER has a subfolder for each class; tfds:NAME is any set of labelled images that TFDS has
+prepared in DIR, cifar10 is that, its official binary files or a part. The safetensors may be named
+as timm, torchvision or transformers do. Without data, scikit-learn's digits are taken after
+pre-training on generated characters, which runs first, so that something real runs with no network
+at all; it takes some minutes on two cores. experiments/finetune_images/README.md has what was
+measured. The run folder gets config.json, summary.json, confusion.png, saliency.png (the places
+that single predictions turned on), for each method a folder with its metrics.jsonl,
+learning_curve.png, TensorBoard events and checkpoints, and model/, which predicts:
 
     import jaxfer
     print(jaxfer.predict("runs/finetune_images/model", ["photo.jpg"]).labels)
@@ -57,8 +59,8 @@ SHOWN = 5  # right predictions that are drawn, and as many wrong ones
 class Config(options.FineTuningOptions):
     """The settings of a run; the defaults are for handwritten digits."""
 
-    data: Annotated[str, tyro.conf.arg(metavar="digits|cifar10|FOLDER")] = "digits"
-    """The images: a folder of classes, or a name."""
+    data: Annotated[str, tyro.conf.arg(metavar="digits|cifar10|tfds:NAME|FOLDER")] = "digits"
+    """The images: a folder of classes, a name, or a data set that TFDS has prepared."""
 
     network: Annotated[str, tyro.conf.arg(metavar="NAME")] = "small"
     """The encoder: small, resnet18, resnet34, resnet50, mobilenet, vit-s or vit-b."""

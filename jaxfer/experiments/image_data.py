@@ -7,12 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from jaxfer.data import Domain, draw_glyphs, load_digits, make_domain, train_test_indices
-from jaxfer.data.image_domains import load_image_pair
-from jaxfer.data.places import look_for
-from jaxfer.typing import LabelledBatch, UserError
-
-CIFAR = "cifar10_png_exact_4k1k.npz"
+from jaxfer.data import (
+    Domain,
+    draw_glyphs,
+    load_cifar10,
+    load_digits,
+    load_image_pair,
+    load_tfds_images,
+    make_domain,
+    train_test_indices,
+)
+from jaxfer.typing import LabelledBatch
 
 
 def digits_domain(*, image_size: int, seed: int = 0) -> Domain:
@@ -52,35 +57,21 @@ def characters_domain(*, image_size: int, small: bool = False, seed: int = 0) ->
     )
 
 
-def cifar_domain(data_dir: Path | None) -> Domain | None:
-    """The part of CIFAR-10 that lies in ``cifar10_part/``; ``None`` where it does not."""
-    path = look_for(_find_cifar, title="CIFAR-10", data_dir=data_dir)
-    if path is None:
-        return None
-    try:
-        with np.load(path) as file:
-            train = LabelledBatch(file["x_train"], file["y_train"].astype(np.int32).ravel())
-            test = LabelledBatch(file["x_test"], file["y_test"].astype(np.int32).ravel())
-            names = tuple(map(str, file["class_names"]))
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is not the part of CIFAR-10 ({error}); replace it.") from error
-    origin = f"{len(train.y)} training and {len(test.y)} test images of CIFAR-10 in {path}."
-    return make_domain("cifar10", train, test, classes=names, origin=origin)
-
-
 def read_images(
     data: str, data_dir: Path | None, *, image_size: int, color: bool, skip_bad: bool, seed: int
 ) -> Domain:
-    """A domain of images by ``--data``: ``digits``, ``characters``, ``cifar10``, or a folder."""
+    """A domain of images by ``--data``: a name, ``tfds:NAME`` or a folder."""
     if data == "digits":
         return digits_domain(image_size=image_size, seed=seed)
     if data == "characters":
         return characters_domain(image_size=image_size, seed=seed)
     if data == "cifar10":
-        found = cifar_domain(data_dir)
-        if found is None:
-            raise UserError(f"There is no {CIFAR} in --data-dir or JAXFER_DATA_DIR.")
-        return found
+        return load_cifar10(data_dir, image_size=image_size, color=color)
+    if data.startswith("tfds:"):
+        return load_tfds_images(
+            data.removeprefix("tfds:"), data_dir, image_size=image_size, color=color,
+            skip_bad=skip_bad, seed=seed,
+        )  # fmt: skip
     folder = Path(data)
     # The same folder twice: it checks classes and deals out a test, and the second is let go.
     domain, _ = load_image_pair(
@@ -131,10 +122,3 @@ def random_view(x: jax.Array, key: jax.Array) -> jax.Array:
         return contrast * part + jax.random.uniform(light_key, minval=-0.4, maxval=0.4)
 
     return jax.vmap(one)(x, jax.random.split(key, len(x)))
-
-
-def _find_cifar(folder: Path) -> Path | None:
-    for path in (folder / "cifar10_part" / CIFAR, folder / CIFAR):
-        if path.is_file():
-            return path
-    return None

@@ -3,12 +3,14 @@
     python -m jaxfer.experiments.pretrain_images
     python -m jaxfer.experiments.pretrain_images --method simclr --data FOLDER --network resnet18
     python -m jaxfer.experiments.pretrain_images --method rotation --data cifar10 --data-dir DIR
+    python -m jaxfer.experiments.pretrain_images --data tfds:mnist --data-dir DIR
 
-FOLDER has a subfolder for each class, which rotation and simclr do not look at. Without data,
-characters are generated, which needs no network. The default takes some minutes on two cores. The
-run folder gets config.json, summary.json, metrics.jsonl, learning_curve.png, TensorBoard events,
-checkpoints/ and model/, whose model.safetensors finetune_images and finetune_speech start from by
---model.
+FOLDER has a subfolder for each class, which rotation and simclr do not look at; tfds:NAME is any
+set of labelled images that TFDS has prepared in DIR, cifar10 is that or its official binary files.
+Without data, characters are generated, which needs no network. The default takes some minutes on
+two cores. The run folder gets config.json, summary.json, metrics.jsonl, learning_curve.png,
+TensorBoard events, checkpoints/ and model/, whose model.safetensors finetune_images and
+finetune_speech start from by --model.
 """
 
 import dataclasses
@@ -61,8 +63,10 @@ class Config(TrainingOptions):
     """What is learned: the labels, by how many quarter turns an image was rotated, or which two
     views are of the same image."""
 
-    data: Annotated[str, tyro.conf.arg(metavar="characters|digits|cifar10|FOLDER")] = "characters"
-    """The images: a folder of classes, or a name."""
+    data: Annotated[str, tyro.conf.arg(metavar="characters|digits|cifar10|tfds:NAME|FOLDER")] = (
+        "characters"
+    )
+    """The images: a folder of classes, a name, or a data set that TFDS has prepared."""
 
     network: Annotated[str, tyro.conf.arg(metavar="NAME")] = "small"
     """The encoder: small, resnet18, resnet34, resnet50, mobilenet, vit-s or vit-b."""

@@ -34,7 +34,7 @@ def test_records_that_tfds_cannot_read(prepared, monkeypatch):
         def __getitems__(self, indices):
             raise RuntimeError("chunk hash mismatch\nand a long trace")
 
-    monkeypatch.setattr("tensorflow_datasets.data_source", lambda *_, **__: Damaged())
+    monkeypatch.setattr("tensorflow_datasets.data_source", lambda *_, **__: Damaged([0]))
     with pytest.raises(
         UserError, match=r"truncated or damaged \(RuntimeError: chunk hash mismatch\); delete"
     ):
