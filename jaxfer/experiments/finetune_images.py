@@ -35,7 +35,7 @@ from jaxfer.experiments import finetune_methods as methods
 from jaxfer.experiments import finetune_options as options
 from jaxfer.experiments import pretrain_images
 from jaxfer.experiments.command_line import check_at_least, main
-from jaxfer.experiments.finetune_run import Task, compare
+from jaxfer.experiments.finetune_run import Prepare, Task, compare
 from jaxfer.experiments.finetune_saliency import draw_images, right_and_wrong
 from jaxfer.experiments.image_data import read_images, shift_images
 from jaxfer.inference import save_model
@@ -150,6 +150,17 @@ def make_model(start: EncoderStart, classes: int) -> methods.Model:
     )  # fmt: skip
 
 
+def make_prepare(config: Config) -> Prepare:
+    """From stored images to what the network takes, shifted at random where there is a key."""
+
+    def prepare(x: PyTree, key: Key | None) -> PyTree:
+        if key is not None:
+            x = shift_images(x, key, pixels=config.image_size // 10, flip=config.flip)
+        return image_input(x, color=config.color)
+
+    return prepare
+
+
 def run(config: Config) -> dict[str, Any]:
     """Fine-tunes in every way, judges each and writes everything into the run folder.
 
@@ -171,10 +182,7 @@ def run(config: Config) -> dict[str, Any]:
     print(f"Encoder: {weights}, {start.report.table().splitlines()[0]}")
     model = make_model(start, len(images.classes))
 
-    def prepare(x: PyTree, key: Key | None) -> PyTree:
-        if key is not None:
-            x = shift_images(x, key, pixels=config.image_size // 10, flip=config.flip)
-        return image_input(x, color=config.color)
+    prepare = make_prepare(config)
 
     def save(folder: Path, params: PyTree, state: PyTree) -> None:
         save_model(
