@@ -45,6 +45,7 @@ from jaxfer.models.image_networks import (
     image_network,
     load_image_encoder,
 )
+from jaxfer.models.loading import LoadReport
 from jaxfer.report import RankedAccuracies, ranking_picture, table
 from jaxfer.training.run_folder import open_run_folder, write_summary
 from jaxfer.transferability import coding_rate_gain, log_evidence, rank_sources, shrunk_h_score
@@ -147,8 +148,8 @@ def find_sources(
         found[method] = load_image_encoder(out / "model", network)
     params, state = from_nnx(network.build).init(jax.random.key(config.seed))
     params, state = jax.tree.map(np.asarray, (params, state))
-    report = found["rotation"].report._replace(library="none", filled=(), ignored=())
-    return {**found, "untrained": EncoderStart(params, state, report, network)}
+    nothing = LoadReport("nothing", (), (), ())
+    return {**found, "untrained": EncoderStart(params, state, nothing, network)}
 
 
 def layers_of(model: Model, prepare: Prepare, images: Domain) -> dict[str, list[np.ndarray]]:
@@ -230,7 +231,8 @@ def report(
     for name, layer in chosen.items():
         found = of_layers.accuracies[names.index(layer)]
         print(f"{name} would take the layer {layer}: a linear classifier has {100 * found:.2f}%.")
-    print(f"The best would be {best}: {100 * of_layers.accuracies.max():.2f}%.")
+    most = 100 * of_layers.accuracies.max()
+    print(f"The best by the test itself, which nothing may be chosen by: {best}, {most:.2f}%.")
     pictures = [
         RankedAccuracies(
             name, list(sources), of_sources, accuracies[name], errors[name], taus[name]

@@ -66,7 +66,7 @@ def test_the_table_and_the_summary_say_how_far_the_order_was_foretold(tmp_path, 
                                       "TransRate": "a/stem", "best": "b/stem"}  # fmt: skip
     said = capsys.readouterr().out
     assert "LogME would take the layer a/stem: a linear classifier has 10.00%." in said
-    assert "The best would be b/stem: 30.00%." in said
+    assert "The best by the test itself, which nothing may be chosen by: b/stem, 30.00%." in said
     assert (tmp_path / "ranking.png").is_file()
 
 
