@@ -4,6 +4,7 @@ Every validator gives a scalar of which more is better; its docstring names the 
 """
 
 from jaxfer.evaluation.accuracy import accuracy, source_accuracy
+from jaxfer.evaluation.attention_rollout import attention_rollout
 from jaxfer.evaluation.calibration import CalibrationInfo, expected_calibration_error
 from jaxfer.evaluation.choosing import Choice, choose, chosen
 from jaxfer.evaluation.collapse import CollapseInfo, reject_collapsed
@@ -15,7 +16,9 @@ from jaxfer.evaluation.importance_weighted import (
     deep_embedded_validation,
     importance_weighted_validation,
 )
+from jaxfer.evaluation.integrated_gradients import AttributionInfo, integrated_gradients
 from jaxfer.evaluation.intervals import Interval, mean_interval, paired_difference
+from jaxfer.evaluation.kendall_tau import kendall_tau
 from jaxfer.evaluation.mmd_score import mmd_score
 from jaxfer.evaluation.neighbourhood_density import soft_neighbourhood_density
 from jaxfer.evaluation.reverse_validation import (
@@ -23,11 +26,6 @@ from jaxfer.evaluation.reverse_validation import (
     Predict,
     ReverseValidationInfo,
     reverse_validation_accuracy,
-)
-from jaxfer.evaluation.saliency import (
-    AttributionInfo,
-    attention_rollout,
-    integrated_gradients,
 )
 from jaxfer.evaluation.seeds import gap_closed, seed_difference, seed_interval
 
@@ -56,6 +54,7 @@ __all__ = [
     "importance_weighted_validation",
     "information_maximization_score",
     "integrated_gradients",
+    "kendall_tau",
     "mean_interval",
     "mmd_score",
     "paired_difference",

@@ -16,8 +16,9 @@ as timm, torchvision or transformers do. Without data, scikit-learn's digits are
 pre-training on generated characters, which runs first, so that something real runs with no network
 at all; it takes some minutes on two cores. experiments/finetune_images/README.md has what was
 measured. The run folder gets config.json, summary.json, confusion.png, saliency.png (the places
-that single predictions turned on), for each method a folder with its metrics.jsonl,
-learning_curve.png, TensorBoard events and checkpoints, and model/, which predicts:
+that single predictions turned on), of a vit also rollout.png (the patches that attention leads back
+to), for each method a folder with its metrics.jsonl, learning_curve.png, TensorBoard events and
+checkpoints, and model/, which predicts:
 
     import jaxfer
     print(jaxfer.predict("runs/finetune_images/model", ["photo.jpg"]).labels)
@@ -27,32 +28,27 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 from flax import nnx
 
 from jaxfer.data import Domain, train_test_indices
-from jaxfer.evaluation import integrated_gradients
 from jaxfer.experiments import finetune_methods as methods
 from jaxfer.experiments import finetune_options as options
 from jaxfer.experiments import pretrain_images
 from jaxfer.experiments.command_line import check_at_least, main
-from jaxfer.experiments.finetune_run import Task, compare
+from jaxfer.experiments.finetune_run import Prepare, Task, compare
+from jaxfer.experiments.finetune_saliency import draw_images, right_and_wrong
 from jaxfer.experiments.image_data import read_images, shift_images
 from jaxfer.inference import save_model
-from jaxfer.models import ImageClassifier, find_model, from_nnx
+from jaxfer.models import ImageClassifier, find_model
 from jaxfer.models.image_networks import (
     EncoderStart,
     image_input,
     image_network,
     load_image_encoder,
 )
-from jaxfer.report import ImageSaliency, image_saliency
 from jaxfer.typing import Key, PyTree, UserError
-
-SHOWN = 5  # right predictions that are drawn, and as many wrong ones
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,39 +152,15 @@ def make_model(start: EncoderStart, classes: int) -> methods.Model:
     )  # fmt: skip
 
 
-def draw_saliency(
-    config: Config,
-    model: methods.Model,
-    images: Domain,
-    out_png: Path,
-    params: PyTree,
-    state: PyTree,
-    logits: np.ndarray,
-) -> None:
-    """Draws which places some right and some wrong predictions turned on."""
-    found, truth = logits.argmax(1), np.asarray(images.test.y)
-    right, wrong = np.flatnonzero(found == truth)[:SHOWN], np.flatnonzero(found != truth)[:SHOWN]
-    places = np.concatenate([right, wrong])
-    network, chosen = from_nnx(model.build), jnp.asarray(found[places])
+def make_prepare(config: Config) -> Prepare:
+    """From stored images to what the network takes, shifted at random where there is a key."""
 
-    @jax.jit
-    def attribute(params: PyTree, x: jax.Array) -> jax.Array:
-        x = image_input(x, color=config.color)
+    def prepare(x: PyTree, key: Key | None) -> PyTree:
+        if key is not None:
+            x = shift_images(x, key, pixels=config.image_size // 10, flip=config.flip)
+        return image_input(x, color=config.color)
 
-        def score(x: jax.Array) -> jax.Array:
-            output, _ = network.apply(params, state, x, train=False)
-            return jnp.take_along_axis(output.logits, chosen[:, None], axis=1)[:, 0]
-
-        baseline = jnp.mean(x, axis=(1, 2), keepdims=True)
-        return integrated_gradients(score, x, baseline=baseline)[0].sum(-1)
-
-    scores = np.asarray(attribute(params, jnp.asarray(images.test.x[places])))
-    rows = []
-    for place, each in zip(places, scores, strict=True):
-        verdict = "right" if found[place] == truth[place] else "wrong"
-        title = f"{images.classes[found[place]]}, {verdict}"
-        rows.append(ImageSaliency(title, images.test.x[place], each))
-    image_saliency(rows, out_png, title="Blue spoke for the prediction, orange against it")
+    return prepare
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -212,10 +184,7 @@ def run(config: Config) -> dict[str, Any]:
     print(f"Encoder: {weights}, {start.report.table().splitlines()[0]}")
     model = make_model(start, len(images.classes))
 
-    def prepare(x: PyTree, key: Key | None) -> PyTree:
-        if key is not None:
-            x = shift_images(x, key, pixels=config.image_size // 10, flip=config.flip)
-        return image_input(x, color=config.color)
+    prepare = make_prepare(config)
 
     def save(folder: Path, params: PyTree, state: PyTree) -> None:
         save_model(
@@ -225,7 +194,12 @@ def run(config: Config) -> dict[str, Any]:
         )  # fmt: skip
 
     def explain(folder: Path, params: PyTree, state: PyTree, logits: np.ndarray) -> None:
-        draw_saliency(config, model, images, folder / "saliency.png", params, state, logits)
+        places = right_and_wrong(logits, images.test.y, each=5)
+
+        def prepared(x: PyTree) -> PyTree:
+            return prepare(x, None)
+
+        draw_images(folder, model.build, params, state, images, prepared, places, logits)
 
     return compare(config, Task(images, model, prepare, save, explain))
 

@@ -17,8 +17,9 @@ which the output announces. DIR holds reviews.jsonl.gz; without it sentences fro
 in. mine.csv (.tsv, .jsonl) has columns text and label. experiments/finetune_text/README.md has what
 was measured. Two hundred steps of MiniLM in full take some minutes on two cores. The run folder
 gets config.json, summary.json with the layers as LogME ranks them, confusion.png, saliency.png (the
-words that single predictions turned on), for each method a folder with its metrics.jsonl,
-learning_curve.png, TensorBoard events and checkpoints, and model/, which predicts:
+words that single predictions turned on), rollout.png (the words that attention leads back to), for
+each method a folder with its metrics.jsonl, learning_curve.png, TensorBoard events and checkpoints,
+and model/, which predicts:
 
     import jaxfer
     print(jaxfer.predict("runs/finetune_text/model", ["Broke after two days."]).labels)
@@ -46,18 +47,16 @@ from jaxfer.data import (
     tokenize,
     write_reviews,
 )
-from jaxfer.evaluation import integrated_gradients
 from jaxfer.experiments import finetune_methods as methods
 from jaxfer.experiments import finetune_options as options
 from jaxfer.experiments.command_line import check_at_least, main
 from jaxfer.experiments.finetune_run import Task, compare, in_chunks
+from jaxfer.experiments.finetune_saliency import draw_texts, right_and_wrong
 from jaxfer.inference import save_model
 from jaxfer.models import Bert, BertConfig, TextClassifier, find_model, from_nnx, load_encoder
-from jaxfer.report import TextSaliency, text_saliency
 from jaxfer.transferability import Ranking, rank_sources
 from jaxfer.typing import Key, LabelledBatch, PyTree, Tokens, UserError
 
-SHOWN = 4  # right predictions whose words are drawn, and as many wrong ones
 RANKED = 500  # texts of the training set that layers are ranked by
 
 
@@ -222,51 +221,6 @@ def rank_layers(config: Config, model: methods.Model, texts: Domain) -> Ranking:
     return rank_sources(taps(params, some), texts.train.y[places])
 
 
-def draw_saliency(
-    model: methods.Model,
-    written: Domain,
-    texts: Domain,
-    encoder: Encoder,
-    out_png: Path,
-    params: PyTree,
-    state: PyTree,
-    logits: np.ndarray,
-) -> None:
-    """Draws which words some right and some wrong predictions turned on."""
-    found, truth = logits.argmax(1), np.asarray(texts.test.y)
-    right, wrong = np.flatnonzero(found == truth)[:SHOWN], np.flatnonzero(found != truth)[:SHOWN]
-    places = np.concatenate([right, wrong])
-    tokens = jax.tree.map(lambda leaf: jnp.asarray(leaf[places]), texts.test.x)
-    embed = from_nnx(model.build, call=lambda module, x: module.encoder.embed(x))
-    classify = from_nnx(model.build, call=lambda module, x: module.classify(*x).logits)
-    chosen = jnp.asarray(found[places])
-
-    @jax.jit
-    def attribute(params: PyTree, tokens: Tokens) -> jax.Array:
-        x, _ = embed.apply(params, state, tokens, train=False)
-        # Padding, at the same places, is what says nothing.
-        blank = tokens._replace(ids=jnp.zeros_like(tokens.ids))
-        baseline, _ = embed.apply(params, state, blank, train=False)
-
-        def score(x: jax.Array) -> jax.Array:
-            all_logits, _ = classify.apply(params, state, (x, tokens.mask), train=False)
-            return jnp.take_along_axis(all_logits, chosen[:, None], axis=1)[:, 0]
-
-        return integrated_gradients(score, x, baseline=baseline)[0].sum(-1)
-
-    scores = np.asarray(attribute(params, tokens))
-    rows = []
-    for place, row in zip(places, scores, strict=True):
-        encoded = encoder.tokenizer.encode(written.test.x[place])
-        words = encoded.tokens[: int(texts.test.x.mask[place].sum())]
-        verdict = "right" if found[place] == truth[place] else "wrong"
-        title = f"{texts.classes[found[place]]}, {verdict}"
-        rows.append(TextSaliency(title, words, row[: len(words)]))
-    text_saliency(
-        rows, out_png, title="Blue words spoke for the prediction, orange ones against it"
-    )
-
-
 def run(config: Config) -> dict[str, Any]:
     """Fine-tunes in every way, judges each and writes everything into the run folder.
 
@@ -303,9 +257,8 @@ def run(config: Config) -> dict[str, Any]:
     layers = {name: float(score) for name, score in zip(*ranking, strict=True)}
 
     def explain(folder: Path, params: PyTree, state: PyTree, logits: np.ndarray) -> None:
-        draw_saliency(
-            model, written, texts, encoder, folder / "saliency.png", params, state, logits
-        )  # fmt: skip
+        places = right_and_wrong(logits, texts.test.y, each=4)
+        draw_texts(folder, model.build, params, state, texts, encoder.tokenizer, places, logits)
 
     elsewhere = {
         name: in_tokens(domain, encoder, config.length).test for name, domain in others.items()

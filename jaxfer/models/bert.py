@@ -1,5 +1,6 @@
 """BERT, DistilBERT and MiniLM: encoders of tokens, and a classifier of texts on them."""
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import jax
@@ -122,33 +123,45 @@ class Bert(nnx.Module):
         Returns:
           Arrays ``[n, length, width]``, the last one last.
         """
-        taps, length = {"embedded": x}, x.shape[1]
-        prompts = 0
-        if self.prompt is not None:
-            prompts = self.prompt.shape[0]
-            before = jnp.broadcast_to(self.prompt[...], (len(x), prompts, x.shape[2]))
-            x = jnp.concatenate([before, x], axis=1)
-            mask = jnp.concatenate([jnp.ones((len(mask), prompts), bool), mask], axis=1)
-        for i in range(self.config.layers):
-            x = getattr(self, f"block{i}")(x, mask)
-            taps[f"block{i}"] = x[:, prompts : prompts + length]
+        taps, prompts = {"embedded": x}, self._prompts()
+        for i, (_, after, _) in enumerate(self._through(x, mask)):
+            taps[f"block{i}"] = after[:, prompts:]
         return taps
 
     def attention_maps(self, tokens: Tokens) -> jax.Array:
         """How much each token attends to each in every block, for ``attention_rollout``.
 
         Args:
-          tokens: as for the call; prompts are left out.
+          tokens: as for the call.
 
         Returns:
-          ``[layers, n, heads, length, length]``, rows that sum to 1.
+          ``[layers, n, heads, length, length]``, rows that sum to 1. Where there are prompts, they
+          are the first of the tokens.
         """
-        x, maps = self.embed(tokens), []
+        steps = self._through(self.embed(tokens), tokens.mask)
+        return jnp.stack(
+            [
+                getattr(self, f"block{i}").attention_weights(x, mask)
+                for i, (x, _, mask) in enumerate(steps)
+            ]
+        )
+
+    def _prompts(self) -> int:
+        return 0 if self.prompt is None else self.prompt.shape[0]
+
+    def _through(
+        self, x: jax.Array, mask: jax.Array | np.ndarray
+    ) -> Iterator[tuple[jax.Array, jax.Array, jax.Array | np.ndarray]]:
+        """What goes into each block and what comes out, with the mask; prompts first."""
+        if self.prompt is not None:
+            prompts = self._prompts()
+            before = jnp.broadcast_to(self.prompt[...], (len(x), prompts, x.shape[2]))
+            x = jnp.concatenate([before, x], axis=1)
+            mask = jnp.concatenate([jnp.ones((len(mask), prompts), bool), mask], axis=1)
         for i in range(self.config.layers):
-            block = getattr(self, f"block{i}")
-            maps.append(block.attention.weights(x, tokens.mask))
-            x = block(x, tokens.mask)
-        return jnp.stack(maps)
+            after = getattr(self, f"block{i}")(x, mask)
+            yield x, after, mask
+            x = after
 
     def __call__(self, tokens: Tokens) -> jax.Array:
         taps = self.encode(self.embed(tokens), tokens.mask)

@@ -151,6 +151,24 @@ class TransformerBlock(nnx.Module):
         x = self.attention_norm(x + self._attend(x, mask))
         return self.output_norm(x + self._feed_forward(x))
 
+    def attention_weights(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        """How much each token (third axis) attends to each (last), before any dropout.
+
+        The call does not keep these: what asks for both in one program computes them once.
+
+        Args:
+          x: as for the call.
+          mask: as for the call.
+
+        Returns:
+          ``[n, heads, length, length]``, rows that sum to 1.
+
+        >>> block = TransformerBlock(8, 2, 16, rngs=nnx.Rngs(0))
+        >>> block.attention_weights(jnp.ones((3, 5, 8)), None).shape
+        (3, 2, 5, 5)
+        """
+        return self.attention.weights(self.attention_norm(x) if self.norm_first else x, mask)
+
     def _attend(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
         return _adapted(self.dropout(self.attention(x, mask)), self.attention_adapter)
 

@@ -118,5 +118,21 @@ class ViT(nnx.Module):
         found["norm"] = self.norm(x)
         return found
 
+    def attention_maps(self, x: jax.Array) -> jax.Array:
+        """How much each token attends to each in every block, for ``attention_rollout``.
+
+        Args:
+          x: as for the call.
+
+        Returns:
+          ``[layers, n, heads, tokens, tokens]``, rows that sum to 1; the token of the class is the
+          first, then the patches, row by row.
+        """
+        found, layers = self.taps(x), range(self.config.layers)
+        before = ["embedded", *(f"block{i}" for i in layers)]
+        return jnp.stack(
+            [getattr(self, f"block{i}").attention_weights(found[before[i]], None) for i in layers]
+        )
+
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.taps(x)["norm"][:, 0]

@@ -17,6 +17,7 @@ from jaxfer.report.method_bars import method_bars
 from jaxfer.report.method_curves import MethodCurve, method_curves
 from jaxfer.report.method_dots import method_dots
 from jaxfer.report.null import null_distribution
+from jaxfer.report.ranking import RankedAccuracies, ranking_picture
 from jaxfer.report.run import Estimate, RunRecord, read_metrics, read_run, series
 from jaxfer.report.saliency import (
     ImageSaliency,
@@ -32,6 +33,7 @@ __all__ = [
     "Estimate",
     "ImageSaliency",
     "MethodCurve",
+    "RankedAccuracies",
     "RunRecord",
     "TextSaliency",
     "accuracy_curves",
@@ -51,6 +53,7 @@ __all__ = [
     "method_curves",
     "method_dots",
     "null_distribution",
+    "ranking_picture",
     "read_metrics",
     "read_run",
     "series",

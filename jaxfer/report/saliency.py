@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike
 
-from jaxfer.report.style import BLUE, INK, VERMILION, picture
+from jaxfer.report.style import BLUE, GREEN, INK, VERMILION, picture
 
 _FOR_AND_AGAINST = LinearSegmentedColormap.from_list("saliency", [VERMILION, "white", BLUE])
+_SHARE = LinearSegmentedColormap.from_list("share", ["white", GREEN])
+_OVERLAY = LinearSegmentedColormap.from_list("overlay", [f"{GREEN}00", f"{GREEN}CC"])
 _LETTERS = 105  # of a line
 _LINES = 5  # of a text at most
 
@@ -21,7 +23,7 @@ class TextSaliency(NamedTuple):
     Attributes:
       title: what was predicted, and what is true.
       tokens: as they are to be read.
-      scores: ``[tokens]``, above 0 what spoke for the prediction.
+      scores: ``[tokens]``, above 0 what spoke for the prediction; or shares of the tokens.
 
     >>> TextSaliency("good, right", ("fine",), [1.0]).tokens
     ('fine',)
@@ -38,7 +40,8 @@ class ImageSaliency(NamedTuple):
     Attributes:
       title: what was predicted, and what is true.
       image: ``[height, width]`` or ``[height, width, channels]`` of uint8.
-      scores: ``[height, width]``, above 0 what spoke for the prediction.
+      scores: ``[height, width]``, above 0 what spoke for the prediction; or shares, of pixels or of
+        larger patches ``[rows, columns]``.
 
     >>> ImageSaliency("3, right", np.zeros((2, 2)), np.zeros((2, 2))).title
     '3, right'
@@ -49,13 +52,19 @@ class ImageSaliency(NamedTuple):
     scores: ArrayLike
 
 
-def text_saliency(rows: Sequence[TextSaliency], out_png: str | Path, *, title: str = "") -> None:
+def text_saliency(
+    rows: Sequence[TextSaliency], out_png: str | Path, *, title: str = "", signed: bool = True
+) -> None:
     """Draws texts, each token on a ground as blue as it spoke for the prediction, orange against.
+
+    Shares, which speak neither for nor against, are drawn from white, the least of a text, to
+    green, the greatest.
 
     Args:
       rows: at least one. Of a long text the beginning is drawn.
       out_png: the picture to write.
       title: stands above.
+      signed: whether scores speak for and against; False for shares.
 
     Raises:
       ValueError: no rows, or scores that do not fit the tokens.
@@ -69,7 +78,7 @@ def text_saliency(rows: Sequence[TextSaliency], out_png: str | Path, *, title: s
     """
     if not rows:
         raise ValueError("rows must hold at least one text.")
-    laid = [_lines(row) for row in rows]
+    laid = [_lines(row, signed) for row in rows]
     heights = [1.6 + len(lines) for lines in laid]
     total = sum(heights) + (1.5 if title else 0.3)
     with picture(out_png, width=9, height=0.24 * total, fit=False) as figure:
@@ -81,7 +90,7 @@ def text_saliency(rows: Sequence[TextSaliency], out_png: str | Path, *, title: s
             for number, line in enumerate(lines, 1):
                 x = 0.01
                 for token, score in line:
-                    colour = _FOR_AND_AGAINST(0.5 + 0.4 * score)
+                    colour = _FOR_AND_AGAINST(0.5 + 0.4 * score) if signed else _SHARE(0.8 * score)
                     box = {"facecolor": colour, "edgecolor": "none", "pad": 0.8}
                     figure.text(
                         x, top - (0.5 + number) / total, token, family="monospace", fontsize=7.5,
@@ -91,13 +100,19 @@ def text_saliency(rows: Sequence[TextSaliency], out_png: str | Path, *, title: s
             top -= height / total
 
 
-def image_saliency(rows: Sequence[ImageSaliency], out_png: str | Path, *, title: str = "") -> None:
+def image_saliency(
+    rows: Sequence[ImageSaliency], out_png: str | Path, *, title: str = "", signed: bool = True
+) -> None:
     """Draws images, and below each the places that spoke for its prediction, blue, or against it.
+
+    Shares, which speak neither for nor against, are laid over the image in grey, from clear, the
+    least of an image, to green, the greatest.
 
     Args:
       rows: at least one.
       out_png: the picture to write.
       title: stands above.
+      signed: whether scores speak for and against; False for shares.
 
     Raises:
       ValueError: no rows.
@@ -118,16 +133,31 @@ def image_saliency(rows: Sequence[ImageSaliency], out_png: str | Path, *, title:
         axes = figure.subplots(2, len(rows), squeeze=False)
         for column, row in enumerate(rows):
             image, scores = np.squeeze(np.asarray(row.image)), np.asarray(row.scores, float)
-            most = float(np.abs(scores).max()) or 1.0
-            axes[0, column].imshow(image, cmap="gray" if image.ndim == 2 else None)
-            axes[0, column].set_title(row.title, fontsize=7)
-            axes[1, column].imshow(scores, cmap=_FOR_AND_AGAINST, vmin=-most, vmax=most)
-            for place in (0, 1):
-                axes[place, column].set_axis_off()
+            above, below = axes[:, column]
+            above.imshow(image, cmap="gray" if image.ndim == 2 else None)
+            above.set_title(row.title, fontsize=7)
+            if signed:
+                most = float(np.abs(scores).max()) or 1.0
+                below.imshow(scores, cmap=_FOR_AND_AGAINST, vmin=-most, vmax=most)
+            else:
+                height, width = image.shape[:2]
+                light = image if image.ndim == 2 else image.mean(-1)
+                below.imshow(light, cmap="gray", vmin=0, vmax=255)
+                extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+                below.imshow(_shares(scores), cmap=_OVERLAY, vmin=0, vmax=1, extent=extent)
+            for axis in (above, below):
+                axis.set_axis_off()
 
 
-def _lines(row: TextSaliency) -> list[list[tuple[str, float]]]:
-    """Tokens with their share of the largest score, broken into lines."""
+def _shares(scores: np.ndarray) -> np.ndarray:
+    """From 0, the least, to 1, the greatest; 0 where all are equal but for rounding."""
+    least, most = scores.min(initial=np.inf), scores.max(initial=-np.inf)
+    uneven = most - least > 1e-5 * abs(most)
+    return (scores - least) / (most - least) if uneven else 0 * scores
+
+
+def _lines(row: TextSaliency, signed: bool) -> list[list[tuple[str, float]]]:
+    """Tokens with how strongly they are drawn, broken into lines."""
     scores = np.asarray(row.scores, float)
     if scores.shape != (len(row.tokens),):
         raise ValueError(
@@ -135,9 +165,10 @@ def _lines(row: TextSaliency) -> list[list[tuple[str, float]]]:
             f"{scores.shape}."
         )
     most = float(np.abs(scores).max(initial=0)) or 1.0
+    scores = scores / most if signed else _shares(scores)
     lines: list[list[tuple[str, float]]] = [[]]
     used = 0
-    for token, score in zip(row.tokens, scores / most, strict=True):
+    for token, score in zip(row.tokens, scores, strict=True):
         token = str(token).replace("$", r"\$") or " "
         if used + len(token) + 1 > _LETTERS:
             if len(lines) == _LINES:

@@ -11,10 +11,13 @@ import pytest
 
 import jaxfer
 from jaxfer.adapters import count_parameters, parameter_table
+from jaxfer.data import make_domain
+from jaxfer.evaluation import attention_rollout
 from jaxfer.experiments import (
     finetune_images,
     finetune_options,
     finetune_run,
+    finetune_saliency,
     finetune_speech,
     finetune_text,
     pretrain_images,
@@ -30,9 +33,11 @@ from jaxfer.models import (
     ResNet,
     ResNetConfig,
     TextClassifier,
+    ViT,
+    ViTConfig,
     from_nnx,
 )
-from jaxfer.typing import Classification, Tokens, UserError
+from jaxfer.typing import Classification, LabelledBatch, Tokens, UserError
 
 SMALL = BertConfig(vocabulary=9, width=8, layers=2, heads=2, hidden=8, positions=6)
 IDS = np.array([[2, 3, 4, 0], [5, 6, 0, 0]])
@@ -260,6 +265,7 @@ def test_texts_from_a_file_end_in_a_model_that_predicts(tmp_path, capsys):
         "summary.json",
         "confusion.png",
         "saliency.png",
+        "rollout.png",
         "lora/learning_curve.png",
         "probe/learning_curve.png",
         "model/jaxfer.json",
@@ -284,8 +290,81 @@ def test_pretraining_ends_in_weights_that_are_read_back(tmp_path):
         finetune_images, tmp_path / "next", model=str(config.out / "model"), methods=("full",)
     )
     assert set(summary["methods"]) == {"full"}
+    assert (config.out / "saliency.png").is_file()
+    assert not (config.out / "rollout.png").exists()  # a ResNet has no attention
     image = np.zeros((9, 9), np.uint8)
     assert jaxfer.predict(config.out / "model", [image]).labels[0] in map(str, range(10))
+
+
+def drawn(rows, path, **options):
+    """In the place of a picture: what would be drawn."""
+    DRAWN[path.name] = [row._replace(scores=np.asarray(row.scores)) for row in rows]
+
+
+DRAWN = {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_rollout_of_words_is_that_of_what_the_head_reads(monkeypatch, tmp_path, pooling):
+    monkeypatch.setattr(finetune_saliency, "text_saliency", drawn)
+    tokenizer = finetune_text.make_tokenizer(["b c d e f g"])
+    tokenizer.add_special_tokens(["b"])
+    part = LabelledBatch(IDS, np.array([0, 1]))
+    texts = make_domain("texts", part, part, classes=("no", "yes"), origin="Made up.")
+    texts = texts._replace(test=LabelledBatch(TOKENS, part.y))
+
+    def build(rngs):
+        return TextClassifier(SMALL, classes=2, pooling=pooling, rngs=rngs)
+
+    params, state = from_nnx(build).init(jax.random.key(0))
+    logits = np.array([[1.0, 0.0], [1.0, 0.0]])
+    places = finetune_saliency.right_and_wrong(logits, texts.test.y, each=4)
+    arguments = (params, state, texts, tokenizer, places, logits)
+    finetune_saliency.draw_texts(tmp_path, build, *arguments)
+    maps, _ = from_nnx(build, call=lambda module, x: module.encoder.attention_maps(x)).apply(
+        params, state, TOKENS, train=False
+    )
+    rolled = np.asarray(attention_rollout(maps, where=TOKENS.mask))
+    shares = rolled[:, 0] if pooling == "first" else rolled.sum(1)
+    first, second = DRAWN["rollout.png"]
+    assert (first.tokens, second.tokens) == (["c", "d"], ["e", "f"])
+    assert [row.tokens for row in DRAWN["saliency.png"]] == [["b", "c", "d"], ["e", "f"]]
+    np.testing.assert_allclose(first.scores, shares[0, 1:3], rtol=1e-5)
+    np.testing.assert_allclose(second.scores, shares[1, :2], rtol=1e-5)
+    kept = shares[0, 1:3].sum() / shares[0, :3].sum()
+    assert first.title == f"no, right; {kept:.0%} goes back to these words"
+    assert second.title == "no, wrong"
+
+
+@pytest.mark.slow
+def test_rollout_of_patches_lies_where_they_are(monkeypatch, tmp_path):
+    monkeypatch.setattr(finetune_saliency, "image_saliency", drawn)
+    sizes = ViTConfig(
+        image_size=8, patch=2, width=8, layers=1, heads=2, hidden=8, in_features=1
+    )  # fmt: skip
+
+    def build(rngs):
+        return ImageClassifier(ViT(sizes, rngs=rngs), features=8, classes=10, rngs=rngs)
+
+    digits = digits_domain(image_size=8)
+    params, state = from_nnx(build).init(jax.random.key(0))
+    encoder = params["encoder"]
+    # Every query alike, and a key that is large for the patch in the second row, third column.
+    encoder["positions"] = encoder["positions"].at[1 + 4 + 2, 0].set(50.0)
+    attention = encoder["block0"]["attention"]
+    attention["query"] = {"kernel": jnp.zeros((8, 8)), "bias": jnp.ones(8)}
+    attention["key"] = {"kernel": jnp.zeros((8, 8)).at[0].set(9.0), "bias": jnp.zeros(8)}
+    logits = np.eye(10)[np.asarray(digits.test.y)]
+    places = finetune_saliency.right_and_wrong(logits, digits.test.y, each=3)
+    prepare = lambda x: jnp.asarray(x, jnp.float32) / 255  # noqa: E731
+    arguments = (params, state, digits, prepare, places, logits)
+    finetune_saliency.draw_images(tmp_path, build, *arguments)
+    assert len(DRAWN["rollout.png"]) == len(DRAWN["saliency.png"]) == 3
+    for row in DRAWN["rollout.png"]:
+        assert row.scores.shape == (4, 4)
+        assert np.unravel_index(row.scores.argmax(), (4, 4)) == (1, 2)
+        assert row.scores.max() == pytest.approx(0.5, abs=0.01)  # the other half passes by
 
 
 def test_rotations_are_quarter_turns_and_labels_are_of_no_account():

@@ -1,9 +1,13 @@
 """Published networks against PyTorch's transformers, by files that golden/make_golden.py wrote."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxfer.models import (
     Bert,
@@ -22,7 +26,7 @@ from jaxfer.models import (
 )
 from jaxfer.models.image_spellings import RESNET, VIT, mobilenet_spellings
 from jaxfer.models.spellings import BERT
-from jaxfer.typing import Tokens
+from jaxfer.typing import PyTree, Tokens
 
 from .encoders import GOLDEN, TINY_MOBILENET
 
@@ -55,45 +59,144 @@ NETWORKS = {
 DEAR = ("distilbert", "mobilenet", "resnet_basic", "resnet_bottleneck")  # much to compile
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in DEAR)) for n in NETWORKS]
-)
-def test_outputs_and_gradients_are_the_originals(name):
+ALL = [pytest.param(n, marks=[pytest.mark.slow] * (n in DEAR)) for n in NETWORKS]
+
+
+class Golden(NamedTuple):
+    """A file, and the network with its weights."""
+
+    file: dict[str, np.ndarray]
+    build: Callable[[nnx.Rngs], nnx.Module]
+    params: PyTree
+    state: PyTree
+    places: dict[str, str]  # of parameters, by the names of the file
+
+    @property
+    def x(self):
+        if "input.x" in self.file:
+            return self.file["input.x"]
+        return Tokens(self.file["input.ids"], self.file["input.mask"])
+
+
+def read(name):
     path = GOLDEN / f"{name}.safetensors"
-    if not path.exists():
-        pytest.skip("no golden file")
     assert path.stat().st_size < 200_000
     file = read_tensors(path)
     weights = {n.removeprefix("weights."): t for n, t in file.items() if n.startswith("weights.")}
     build, spellings = NETWORKS[name]
-    network = from_nnx(build)
-    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    shapes = jax.eval_shape(from_nnx(build).init, jax.random.key(0))
     params, state, report = load_tensors(weights, *shapes, spellings)
     assert not report.fresh and len(report.filled) == len(jax.tree.leaves((params, state)))
-    tokens = "input.ids" in file
-    x = Tokens(file["input.ids"], file["input.mask"]) if tokens else file["input.x"]
+    places = {source: path for path, source, _ in report.filled}
+    return Golden(file, build, params, state, places)
 
-    def total(params):
-        out, _ = network.apply(params, state, x, train=False)
-        out = out * x.mask[..., None] if tokens else out
-        return jnp.sum(out * jnp.linspace(-1, 1, out.size).reshape(out.shape)), out
 
-    (_, out), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(params)
-    scale = np.abs(file["output"]).max()
-    np.testing.assert_allclose(out, file["output"], atol=1e-4 * scale)
+def numbered(file, kind):
+    """``block.00``, ``block.01``, ... of a file."""
+    return [file[name] for name in sorted(file) if name.startswith(f"{kind}.")]
 
-    # The gradient by the probed tensor, taken back to where it stands in the file.
-    (probed,) = (n for n in file if n.startswith("gradient."))
-    expected, original = file[probed], probed.removeprefix("gradient.")
-    (where,) = (path for path, source, _ in report.filled if source == original)
+
+def blocks_of(module, x):
+    """The stem and each block, as functions of what comes before; the stem's is the input."""
+    if isinstance(module, ResNet):
+        return [
+            lambda x: module.taps(x)["stem"],
+            *(
+                getattr(module, f"stage{stage}_block{i}")
+                for stage, count in enumerate(module.config.blocks)
+                for i in range(count)
+            ),
+        ]
+    if isinstance(module, MobileNetV2):
+        return [
+            lambda x: module.taps(x)["stem"],
+            *(getattr(module, f"block{i}") for i in range(module.blocks)),
+            lambda x: nnx.relu6(module.last_norm(module.last(x))),
+        ]
+    stem = module.embed if isinstance(module, Bert) else lambda x: module.taps(x)["embedded"]
+    mask = x.mask if isinstance(module, Bert) else None
+    blocks = [getattr(module, f"block{i}") for i in range(module.config.layers)]
+    return [stem, *(lambda x, block=block: block(x, mask) for block in blocks)]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_block_is_the_originals(name):
+    """To 1e-5 of the largest number, each fed with what came to it there."""
+    golden = read(name)
+    expected = numbered(golden.file, "block")
+    before = [golden.x, *expected[:-1]]
+
+    def each(module, x):
+        return [block(x) for block, x in zip(blocks_of(module, x[0]), x, strict=True)]
+
+    network = from_nnx(golden.build, call=each)
+    found = jax.jit(
+        lambda params, before: network.apply(params, golden.state, before, train=False)[0]
+    )(golden.params, before)
+    kinds = {"bert": 3, "distilbert": 3, "vit": 3, "mobilenet": 19}
+    assert len(found) == len(expected) == kinds.get(name, 6)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert theirs.std() > 0
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("name", [each for each in ALL if "net" not in str(each.values)])
+def test_attention_weights_are_the_originals(name):
+    golden = read(name)
+    network = from_nnx(golden.build, call=lambda module, x: module.attention_maps(x))
+    found = jax.jit(lambda params: network.apply(params, {}, golden.x, train=False)[0])
+    expected = np.stack(numbered(golden.file, "attention"))
+    assert expected.std() > 0.05
+    np.testing.assert_allclose(found(golden.params), expected, rtol=0, atol=1e-5)
+
+
+def in_its_layout(gradient, golden, name):
+    """The gradient by a parameter, taken back to how it stands in the file."""
+    where = golden.places[name]
     mine = gradient
     for key in where.split("/"):
         mine = mine[key]
     mine = np.asarray(mine)
-    if mine.shape != expected.shape or where.endswith("kernel"):
+    if where.endswith("kernel"):
         mine = mine.transpose(3, 2, 0, 1) if mine.ndim == 4 else mine.T
-    mine = mine.reshape(expected.shape)
+    return mine.reshape(golden.file[f"weights.{name}"].shape)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_outputs_and_gradients_are_the_originals(name):
+    """From end to end, to 1e-4: the output, the gradient by one tensor, and two sums of each."""
+    golden = read(name)
+    file, x = golden.file, golden.x
+    network = from_nnx(golden.build)
+
+    def total(params):
+        out, _ = network.apply(params, golden.state, x, train=False)
+        out = out * x.mask[..., None] if isinstance(x, Tokens) else out
+        return jnp.sum(out * jnp.linspace(-1, 1, out.size).reshape(out.shape)), out
+
+    (_, out), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(golden.params)
+    scale = np.abs(file["output"]).max()
+    np.testing.assert_allclose(out, file["output"], atol=1e-4 * scale)
+
+    (probed,) = (n.removeprefix("gradient.") for n in file if n.startswith("gradient."))
+    expected = file[f"gradient.{probed}"]
+    mine = in_its_layout(gradient, golden, probed)
     np.testing.assert_allclose(mine, expected, atol=1e-4 * np.abs(expected).max())
+
+    names = sorted(n.removeprefix("weights.") for n in file if n.startswith("weights."))
+    most, trained = file["gradients"][:, 1].max(), 0
+    for original, (weighted, length) in zip(names, file["gradients"], strict=True):
+        if "running" in original:
+            assert length == 0
+            continue
+        mine = in_its_layout(gradient, golden, original).astype(np.float64).ravel()
+        # A bias that softmax takes no notice of has none but rounding: held to the largest.
+        scale = 1e-4 * max(length, 1e-2 * most)
+        assert abs(np.linalg.norm(mine) - length) < scale, original
+        weights = np.linspace(-1, 2, mine.size)
+        assert abs(mine @ weights - weighted) < scale * np.linalg.norm(weights), original
+        trained += 1
+    assert trained == len(jax.tree.leaves(golden.params))
 
 
 def test_the_names_of_other_libraries_are_all_different():

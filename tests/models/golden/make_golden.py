@@ -2,12 +2,23 @@
 
     python tests/models/golden/make_golden.py
 
-Needs torch and transformers, which the tests do not: each file holds a network's weights under
-their own names, an input, the output in float32 and the gradient of the output's weighted sum by
-one tensor. Run it again only where a network is added; weights of another version of PyTorch's
+Needs torch and transformers, which the tests do not; written with torch 2.13 and transformers 5.24.
+Each file holds, in float32,
+
+    weights.NAME    the network's weights, under their own names
+    input.*         an input
+    block.00, ...   what the stem and each block make of it, one after the other
+    attention.00, ...   the weights of each block's attention, of those that attend
+    output          the output
+    gradients       of the output's weighted sum by each of the weights, in the order of their names,
+                    two numbers: their weighted sum, and their length; 0 where nothing trains
+    gradient.NAME   the whole of it by one of the first tensors
+
+Run it again only where a network or a quantity is added; weights of another version of PyTorch's
 generator would be others.
 """
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -70,25 +81,67 @@ def random_statistics(model):
                 torch.nn.init.uniform_(module.bias, -0.5, 0.5)
 
 
+# Modules whose output is that of the stem, or of a block, in the order in which they are run.
+BLOCKS = {
+    "bert": r"embeddings|encoder\.layer\.\d+",
+    "distilbert": r"embeddings|transformer\.layer\.\d+",
+    "vit": r"embeddings|layers\.\d+",
+    "resnet_basic": r"embedder|encoder\.stages\.\d+\.layers\.\d+",
+    "resnet_bottleneck": r"embedder|encoder\.stages\.\d+\.layers\.\d+",
+    "mobilenet": r"conv_stem\.first_conv|conv_stem|layer\.\d+|conv_1x1",
+}
+
+
+def listen(name, model):
+    """What each block gives, ``[n, length, width]`` or ``[n, height, width, channels]``."""
+    heard = []
+
+    def keep(module, inputs, output):
+        output = output[0] if isinstance(output, tuple) else output
+        output = output.detach()
+        heard.append((output.permute(0, 2, 3, 1) if output.ndim == 4 else output).numpy())
+
+    for path, module in model.named_modules():
+        if re.fullmatch(BLOCKS[name], path):
+            module.register_forward_hook(keep)
+    return heard
+
+
+def summary(gradient):
+    """A weighted sum of its numbers, and its length."""
+    if gradient is None:
+        return 0.0, 0.0
+    flat = gradient.double().flatten()
+    weights = torch.linspace(-1, 2, flat.numel(), dtype=torch.float64)
+    return float(flat @ weights), float(flat.norm())
+
+
 def main():
     torch.manual_seed(0)
     for name, model, size in networks():
-        model.eval()
         with torch.no_grad():
             random_statistics(model)
+        attends = hasattr(model.config, "num_attention_heads") and "net" not in name
+        if attends:
+            model.set_attn_implementation("eager")  # the other kinds keep no weights
+        model.eval()
+        heard = listen(name, model)
         draw = np.random.default_rng(0)
         extra = {}
         if size is None:
             ids = draw.integers(1, 40, (3, 10))
             mask = np.arange(10) < np.array([[10], [7], [4]])
-            out = model(
-                input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask).long()
-            ).last_hidden_state
-            out = out * torch.tensor(mask)[..., None]
+            found = model(
+                input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask).long(),
+                output_attentions=True,
+            )  # fmt: skip
+            out = found.last_hidden_state * torch.tensor(mask)[..., None]
             extra = {"input.ids": ids.astype(np.int32), "input.mask": mask}
         else:
             x = draw.normal(size=(2, size, size, 3)).astype(np.float32)
-            out = model(pixel_values=torch.tensor(x).permute(0, 3, 1, 2)).last_hidden_state
+            options = {"output_attentions": True} if attends else {}
+            found = model(pixel_values=torch.tensor(x).permute(0, 3, 1, 2), **options)
+            out = found.last_hidden_state
             out = out[:, 0] if name == "vit" else out.mean((2, 3))
             extra = {"input.x": x}
         weights = torch.linspace(-1, 1, out.numel()).reshape(out.shape)
@@ -107,10 +160,21 @@ def main():
             "output": out.detach().numpy(),
             f"gradient.{probed}": tensor.grad.numpy(),
         }
+        # By their numbers: see above, names may differ.
+        gradients = {p.detach().numpy().tobytes(): p.grad for p in model.parameters()}
+        names = sorted(n for n in tensors if n.startswith("weights."))
+        tensors["gradients"] = np.array(
+            [summary(gradients.get(tensors[n].tobytes())) for n in names], np.float32
+        )
+        assert (tensors["gradients"][:, 1] > 0).sum() == len(gradients)
+        tensors |= {f"block.{i:02}": each for i, each in enumerate(heard)}
+        if attends:
+            maps = [each.detach().numpy() for each in found.attentions]
+            tensors |= {f"attention.{i:02}": each for i, each in enumerate(maps)}
         path = HERE / f"{name}.safetensors"
         save_file({n: np.ascontiguousarray(t) for n, t in tensors.items()}, path)
         path.chmod(0o644)
-        print(name, path.stat().st_size, probed, sorted(model.state_dict())[:6])
+        print(name, path.stat().st_size, probed, [each.shape for each in heard])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Attributions add up, follow closed forms, and rolled-out attention is a product of matrices."""
+"""Attributions add up, and follow closed forms."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfer.evaluation import attention_rollout, integrated_gradients
+from jaxfer.evaluation import integrated_gradients
 
 
 def test_attributions_of_polynomials_are_in_closed_form(x64):
@@ -30,20 +30,7 @@ def test_more_steps_lack_less():
     assert lacks[1] < 0.05 * lacks[0]
 
 
-def test_rollout_is_the_product_over_layers(x64):
-    weights = np.random.default_rng(0).dirichlet(np.ones(4), size=(3, 2, 5, 4))
-    found = attention_rollout(weights)
-    for i in range(2):
-        expected = np.eye(4)
-        for layer in weights[:, i]:
-            expected = (0.5 * layer.mean(0) + 0.5 * np.eye(4)) @ expected
-        np.testing.assert_allclose(found[i], expected, rtol=1e-10)
-    np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-10)
-
-
 def test_mistakes_are_refused():
-    with pytest.raises(ValueError, match="layers, n, heads, length, length"):
-        attention_rollout(np.ones((2, 3, 4, 5)))
     with pytest.raises(TypeError, match="x must be of floating point"):
         integrated_gradients(lambda x: x[:, 0], np.ones((2, 2), int))
     with pytest.raises(ValueError, match="steps must be an integer of at least 1"):

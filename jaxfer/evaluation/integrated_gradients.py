@@ -1,4 +1,4 @@
-"""What did a prediction turn on? Integrated gradients, and attention rolled out over layers."""
+"""What did a prediction turn on? Gradients on the way from a baseline to the input."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -72,42 +72,3 @@ def integrated_gradients(
     change = score_fn(x) - score_fn(start)
     found = jnp.sum(attributions.reshape(len(x), -1), axis=1)
     return attributions, AttributionInfo(change, change - found)
-
-
-def attention_rollout(weights: Any) -> Array:
-    r"""How much each token of the last layer has of each token of the first.
-
-    .. math::
-        R = \tilde A_L \cdots \tilde A_1, \qquad \tilde A = \tfrac{1}{2} (\bar A + I)
-
-    with :math:`\bar A` the mean over heads; the identity is the residual connection.
-
-    Args:
-      weights: ``[layers, n, heads, length, length]``, rows that sum to 1, the first layer first.
-
-    Returns:
-      ``[n, length, length]``, rows that sum to 1. It says what could have flowed, not what did.
-
-    Raises:
-      TypeError: for weights that are not of floating point.
-      ValueError: for another shape.
-
-    Source: Abnar and Zuidema 2020, Quantifying attention flow in transformers, section 3.
-
-    >>> attention_rollout(jnp.full((1, 1, 1, 2, 2), 0.5))[0].tolist()
-    [[0.75, 0.25], [0.25, 0.75]]
-    """
-    weights = floating("weights", weights)
-    if weights.ndim != 5 or weights.shape[-1] != weights.shape[-2]:
-        raise ValueError(
-            "weights must be an array [layers, n, heads, length, length]; their shape is "
-            f"{weights.shape}."
-        )
-    eye = jnp.eye(weights.shape[-1], dtype=weights.dtype)
-    layers = 0.5 * jnp.mean(weights, axis=2) + 0.5 * eye
-
-    def roll(found: Array, layer: Array) -> tuple[Array, None]:
-        return layer @ found, None
-
-    start = jnp.broadcast_to(eye, layers.shape[1:])
-    return jax.lax.scan(roll, start, layers)[0]
