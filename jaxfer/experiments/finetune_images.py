@@ -25,19 +25,17 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 from flax import nnx
 
 from jaxfer.data import Domain, train_test_indices
-from jaxfer.evaluation import integrated_gradients
 from jaxfer.experiments import finetune_methods as methods
 from jaxfer.experiments import finetune_options as options
 from jaxfer.experiments import pretrain_images
 from jaxfer.experiments.command_line import check_at_least, main
 from jaxfer.experiments.finetune_run import Task, compare
+from jaxfer.experiments.finetune_saliency import draw_saliency
 from jaxfer.experiments.image_data import read_images, shift_images
 from jaxfer.inference import save_model
 from jaxfer.models import ImageClassifier, find_model, from_nnx
@@ -47,10 +45,7 @@ from jaxfer.models.image_networks import (
     image_network,
     load_image_encoder,
 )
-from jaxfer.report import ImageSaliency, image_saliency
 from jaxfer.typing import Key, PyTree, UserError
-
-SHOWN = 5  # right predictions that are drawn, and as many wrong ones
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,41 +149,6 @@ def make_model(start: EncoderStart, classes: int) -> methods.Model:
     )  # fmt: skip
 
 
-def draw_saliency(
-    config: Config,
-    model: methods.Model,
-    images: Domain,
-    out_png: Path,
-    params: PyTree,
-    state: PyTree,
-    logits: np.ndarray,
-) -> None:
-    """Draws which places some right and some wrong predictions turned on."""
-    found, truth = logits.argmax(1), np.asarray(images.test.y)
-    right, wrong = np.flatnonzero(found == truth)[:SHOWN], np.flatnonzero(found != truth)[:SHOWN]
-    places = np.concatenate([right, wrong])
-    network, chosen = from_nnx(model.build), jnp.asarray(found[places])
-
-    @jax.jit
-    def attribute(params: PyTree, x: jax.Array) -> jax.Array:
-        x = image_input(x, color=config.color)
-
-        def score(x: jax.Array) -> jax.Array:
-            output, _ = network.apply(params, state, x, train=False)
-            return jnp.take_along_axis(output.logits, chosen[:, None], axis=1)[:, 0]
-
-        baseline = jnp.mean(x, axis=(1, 2), keepdims=True)
-        return integrated_gradients(score, x, baseline=baseline)[0].sum(-1)
-
-    scores = np.asarray(attribute(params, jnp.asarray(images.test.x[places])))
-    rows = []
-    for place, each in zip(places, scores, strict=True):
-        verdict = "right" if found[place] == truth[place] else "wrong"
-        title = f"{images.classes[found[place]]}, {verdict}"
-        rows.append(ImageSaliency(title, images.test.x[place], each))
-    image_saliency(rows, out_png, title="Blue spoke for the prediction, orange against it")
-
-
 def run(config: Config) -> dict[str, Any]:
     """Fine-tunes in every way, judges each and writes everything into the run folder.
 
@@ -223,7 +183,10 @@ def run(config: Config) -> dict[str, Any]:
         )  # fmt: skip
 
     def explain(folder: Path, params: PyTree, state: PyTree, logits: np.ndarray) -> None:
-        draw_saliency(config, model, images, folder / "saliency.png", params, state, logits)
+        draw_saliency(
+            from_nnx(model.build), images, folder / "saliency.png", params, state, logits,
+            prepare=lambda x: image_input(x, color=config.color),
+        )  # fmt: skip
 
     return compare(config, Task(images, model, prepare, save, explain))
 

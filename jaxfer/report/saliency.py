@@ -37,7 +37,7 @@ class ImageSaliency(NamedTuple):
 
     Attributes:
       title: what was predicted, and what is true.
-      image: ``[height, width]`` or ``[height, width, channels]`` of uint8.
+      image: ``[height, width]`` of any numbers, or ``[height, width, channels]`` of uint8.
       scores: ``[height, width]``, above 0 what spoke for the prediction.
 
     >>> ImageSaliency("3, right", np.zeros((2, 2)), np.zeros((2, 2))).title
