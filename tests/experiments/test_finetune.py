@@ -27,6 +27,7 @@ from jaxfer.experiments.finetune_methods import Model, make_tuning, plan_tuning
 from jaxfer.experiments.finetune_options import FineTuningOptions
 from jaxfer.experiments.finetune_rates import make_schedule, search_rate
 from jaxfer.experiments.image_data import digits_domain, random_view, shift_images
+from jaxfer.inference import save_model
 from jaxfer.models import (
     BertConfig,
     ImageClassifier,
@@ -35,6 +36,7 @@ from jaxfer.models import (
     ResNetConfig,
     TextClassifier,
     from_nnx,
+    speech_classifier,
 )
 from jaxfer.typing import Classification, LabelledBatch, Tokens, UserError
 
@@ -328,7 +330,10 @@ def test_speech_has_networks_of_its_own_that_only_scratch_makes_sense_with(tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["image", "conv", "gru"])
+@pytest.mark.parametrize(
+    "network",
+    ["gru", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("image", "conv"))],
+)
 def test_a_saved_recogniser_says_what_the_experiment_heard(tmp_path, monkeypatch, network):
     heard = {}
 
@@ -339,10 +344,16 @@ def test_a_saved_recogniser_says_what_the_experiment_heard(tmp_path, monkeypatch
         )  # fmt: skip
 
     monkeypatch.setattr(finetune_speech, "draw_saliency", keep)
-    config, summary = smoke(
-        finetune_speech, tmp_path, network=network, methods=("scratch",), speaker="fay"
+    build = speech_classifier("image", mels=16, features=8, classes=10)
+    params, state = from_nnx(build).init(jax.random.key(1))  # what nothing has pre-trained
+    save_model(
+        tmp_path, kind="image", settings={}, classes="0123456789", params=params, state=state
     )
-    assert summary["saved"] == "scratch"
+    config, _ = smoke(
+        finetune_speech, tmp_path, network=network, methods=("scratch",), speaker="fay",
+        model=str(tmp_path),
+    )  # fmt: skip
+    assert json.loads((config.out / "summary.json").read_text())["saved"] == "scratch"
     assert (config.out / "saliency.png").is_file() and (config.out / "confusion.png").is_file()
     fay = speak_digits(takes=config.takes)["fay"]
     audio = [*fay.train.x, *fay.test.x]
