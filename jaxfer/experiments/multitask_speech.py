@@ -286,7 +286,8 @@ def train(
         if jax.process_index() == 0:
             learning_curve(
                 path / "metrics.jsonl", path / "learning_curve.png", step_name="step",
-                names=("loss", *(f"{task}_accuracy" for task in tasks)), title=f"{method}: {' and '.join(tasks)}",
+                names=("loss", *(f"{task}_accuracy" for task in tasks)),
+                title=f"{method}: {' and '.join(tasks)}",
             )  # fmt: skip
     best = fitted.train_state.best
     return Trained(
