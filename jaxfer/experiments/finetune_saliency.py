@@ -45,8 +45,7 @@ def draw_saliency(
       title: stands above.
     """
     found, truth = logits.argmax(1), np.asarray(domain.test.y)
-    right, wrong = np.flatnonzero(found == truth)[:SHOWN], np.flatnonzero(found != truth)[:SHOWN]
-    places = np.concatenate([right, wrong])
+    places = np.concatenate([_some(found == truth), _some(found != truth)])
     chosen = jnp.asarray(found[places])
 
     @jax.jit
@@ -64,7 +63,15 @@ def draw_saliency(
     scores = np.asarray(attribute(params, jnp.asarray(domain.test.x[places])))
     rows = []
     for place, each in zip(places, scores, strict=True):
-        verdict = "right" if found[place] == truth[place] else "wrong"
+        right = found[place] == truth[place]
+        verdict = "right" if right else f"truly {domain.classes[truth[place]]}"
         name = f"{domain.classes[found[place]]}, {verdict}"
         rows.append(ImageSaliency(name, upright(domain.test.x[place]), upright(each)))
     image_saliency(rows, out_png, title=title)
+
+
+def _some(which: np.ndarray) -> np.ndarray:
+    """Places that are marked, spread over all of them: a test may lie there class by class."""
+    places = np.flatnonzero(which)
+    few = min(SHOWN, len(places))
+    return places[np.linspace(0, max(0, len(places) - 1), few).astype(int)]

@@ -393,8 +393,8 @@ def test_what_a_prediction_turned_on_is_drawn_upright(tmp_path, monkeypatch):
     assert [row.title for row in drawn] == [
         "low, right",
         "high, right",
-        "high, wrong",
-        "low, wrong",
+        "high, truly low",
+        "low, truly high",
     ]
     for place, row in zip((0, 2, 1, 3), drawn, strict=True):
         np.testing.assert_array_equal(row.image, x[place].T[::-1])
