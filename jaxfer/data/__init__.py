@@ -27,8 +27,10 @@ from jaxfer.data.made_up_reviews import make_up_reviews
 from jaxfer.data.mnist import load_mnist
 from jaxfer.data.omniglot import load_omniglot
 from jaxfer.data.own_classes import read_own_classes
+from jaxfer.data.recordings import bring_to_length, read_recordings, read_wav
 from jaxfer.data.reviews import SparseRows, load_reviews, sparse_rows
 from jaxfer.data.sinusoids import Sinusoid, sample_sinusoid, sample_sinusoid_task
+from jaxfer.data.spectrograms import spectrograms
 from jaxfer.data.splits import ClassSplit, alphabet_split, background_split, random_class_split
 from jaxfer.data.spoken_digits import leave_speaker_out, load_spoken_digits
 from jaxfer.data.tables import Table, read_table
@@ -68,6 +70,7 @@ __all__ = [
     "blend_domain",
     "blur",
     "blur_images",
+    "bring_to_length",
     "build_vocabulary",
     "check_episode_shape",
     "corrupt_domain",
@@ -107,8 +110,10 @@ __all__ = [
     "read_image_folder",
     "read_lake_runs",
     "read_own_classes",
+    "read_recordings",
     "read_table",
     "read_text_table",
+    "read_wav",
     "sample_episode",
     "sample_labelled",
     "sample_sinusoid",
@@ -117,6 +122,7 @@ __all__ = [
     "sharp_and_blurred_digits",
     "sparse_rows",
     "speak_digits",
+    "spectrograms",
     "split_words",
     "token_pair",
     "tokenize",

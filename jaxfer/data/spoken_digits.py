@@ -1,7 +1,6 @@
 """The Free Spoken Digit Dataset: a domain for each speaker."""
 
 import re
-import wave
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from jaxfer.data.domains import Domain, join_domains, make_domain
 from jaxfer.data.mnist import CLASSES
 from jaxfer.data.places import look_for
+from jaxfer.data.recordings import bring_to_length, read_wav
 from jaxfer.typing import LabelledBatch, UserError
 
 RATE = 8000  # samples a second
@@ -68,9 +68,7 @@ def load_spoken_digits(
         parts: dict[bool, tuple[list[np.ndarray], list[int]]] = {False: ([], []), True: ([], [])}
         for (digit, who, index), audio in sorted(recordings.items()):
             if who == speaker:
-                padded = np.zeros(length, np.float32)
-                padded[: min(len(audio), length)] = audio[:length] / np.float32(2**15)
-                parts[index < _TEST_INDICES][0].append(padded)
+                parts[index < _TEST_INDICES][0].append(bring_to_length(audio, length))
                 parts[index < _TEST_INDICES][1].append(digit)
         train, test = (
             LabelledBatch(np.array(x).reshape(-1, length), np.array(y, np.int32))
@@ -142,16 +140,5 @@ def _from_wav(folder: Path) -> dict[tuple[int, str, int], np.ndarray]:
     for path in sorted(folder.glob("*.wav")):
         if not (match := _RECORDING.fullmatch(path.name)):
             continue
-        try:
-            with wave.open(str(path)) as file:
-                form = file.getnchannels(), file.getsampwidth(), file.getframerate()
-                audio = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-        except (wave.Error, EOFError, OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}); replace it.") from error
-        if form != (1, 2, RATE):
-            raise UserError(
-                f"{path} has {form[0]} channels of {8 * form[1]} bits at {form[2]} a second; one "
-                f"of 16 bits at {RATE} is needed."
-            )
-        recordings[int(match[1]), match[2], int(match[3])] = audio
+        recordings[int(match[1]), match[2], int(match[3])] = read_wav(path, rate=RATE)
     return recordings

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from jaxfer.data import Domain
 from jaxfer.evaluation import attention_rollout, integrated_gradients
-from jaxfer.models import ViT, from_nnx
+from jaxfer.models import Network, ViT, from_nnx
 from jaxfer.report import ImageSaliency, TextSaliency, image_saliency, text_saliency
 from jaxfer.typing import PyTree, Tokens
 
@@ -20,13 +20,21 @@ ROLLOUT = "The greener, the more of the attention leads back there (rollout)"
 
 
 def right_and_wrong(logits: np.ndarray, labels: np.ndarray, *, each: int) -> np.ndarray:
-    """Places of the first so many right predictions, then of the first so many wrong ones.
+    """Places of at most so many right predictions, then of wrong ones.
 
-    >>> right_and_wrong(np.array([[1, 0], [0, 1], [1, 0]]), np.array([0, 0, 0]), each=1)
-    array([0, 1])
+    They are spread over the test, which may lie there class by class.
+
+    >>> right_and_wrong(np.array([[1, 0], [0, 1], [1, 0]]), np.array([0, 0, 0]), each=2)
+    array([0, 2, 1])
     """
     right = np.argmax(logits, axis=1) == np.asarray(labels)
-    return np.concatenate([np.flatnonzero(right)[:each], np.flatnonzero(~right)[:each]])
+
+    def some(which: np.ndarray) -> np.ndarray:
+        places = np.flatnonzero(which)
+        few = min(each, len(places))
+        return places[np.linspace(0, max(0, len(places) - 1), few).astype(int)]
+
+    return np.concatenate([some(right), some(~right)])
 
 
 def draw_texts(
@@ -114,26 +122,10 @@ def draw_images(
       places: of what is drawn.
       logits: ``[n, classes]``, of the whole test.
     """
-    network, chosen = from_nnx(build), jnp.asarray(logits[places].argmax(1))
-    stored = images.test.x[places]
-    titles = _titles(images, places, logits)
-
-    @jax.jit
-    def attribute(params: PyTree, x: jax.Array) -> jax.Array:
-        x = prepare(x)
-
-        def score(x: jax.Array) -> jax.Array:
-            output, _ = network.apply(params, state, x, train=False)
-            return jnp.take_along_axis(output.logits, chosen[:, None], axis=1)[:, 0]
-
-        baseline = jnp.mean(x, axis=(1, 2), keepdims=True)
-        return integrated_gradients(score, x, baseline=baseline)[0].sum(-1)
-
-    def rows(scores: jax.Array) -> list[ImageSaliency]:
-        return [ImageSaliency(*row) for row in zip(titles, stored, np.asarray(scores), strict=True)]
-
-    found = rows(attribute(params, jnp.asarray(stored)))
-    image_saliency(found, folder / "saliency.png", title=GRADIENTS)
+    draw_saliency(
+        from_nnx(build), images, folder / "saliency.png", params, state, places, logits,
+        prepare=prepare,
+    )  # fmt: skip
     encoder = nnx.eval_shape(lambda: build(nnx.Rngs(0))).encoder  # type: ignore[attr-defined]
     if not isinstance(encoder, ViT):
         return
@@ -146,14 +138,71 @@ def draw_images(
         side = encoder.config.image_size // encoder.config.patch
         return patches.reshape(-1, side, side)
 
-    found = rows(lead_back(params, jnp.asarray(stored)))
-    image_saliency(found, folder / "rollout.png", title=ROLLOUT, signed=False)
+    stored = images.test.x[places]
+    shares = np.asarray(lead_back(params, jnp.asarray(stored)))
+    titles = _titles(images, places, logits)
+    rows = [ImageSaliency(*row) for row in zip(titles, stored, shares, strict=True)]
+    image_saliency(rows, folder / "rollout.png", title=ROLLOUT, signed=False)
+
+
+def draw_saliency(
+    network: Network,
+    domain: Domain,
+    out_png: Path,
+    params: PyTree,
+    state: PyTree,
+    places: np.ndarray,
+    logits: np.ndarray,
+    *,
+    prepare: Callable[[jax.Array], jax.Array],
+    upright: Callable[[np.ndarray], np.ndarray] = lambda x: x,
+    title: str = GRADIENTS,
+) -> None:
+    """Draws which places of images, or of spectrograms, predictions turned on.
+
+    Attributions are integrated gradients from an example's mean: what has no shape.
+
+    Args:
+      network: gives logits.
+      domain: its test is drawn from.
+      out_png: the picture to write.
+      params, state: of the network.
+      places: of what is drawn.
+      logits: ``[n, classes]``, of the whole test.
+      prepare: from examples as they are stored to what the network takes, ``[n, height, width]`` or
+        with channels.
+      upright: from an example, or its attributions ``[height, width]``, to how it is drawn.
+      title: stands above.
+    """
+    stored, chosen = domain.test.x[places], jnp.asarray(logits[places].argmax(1))
+
+    @jax.jit
+    def attribute(params: PyTree, x: jax.Array) -> jax.Array:
+        x = prepare(x)
+
+        def score(x: jax.Array) -> jax.Array:
+            output, _ = network.apply(params, state, x, train=False)
+            return jnp.take_along_axis(output.logits, chosen[:, None], axis=1)[:, 0]
+
+        baseline = jnp.mean(x, axis=(1, 2), keepdims=True)
+        attributions = integrated_gradients(score, x, baseline=baseline)[0]
+        return attributions.reshape(*x.shape[:3], -1).sum(-1)
+
+    scores = np.asarray(attribute(params, jnp.asarray(stored)))
+    rows = [
+        ImageSaliency(name, upright(example), upright(each))
+        for name, example, each in zip(
+            _titles(domain, places, logits), stored, scores, strict=True
+        )
+    ]  # fmt: skip
+    image_saliency(rows, out_png, title=title)
 
 
 def _titles(domain: Domain, places: np.ndarray, logits: np.ndarray) -> list[str]:
-    """What was predicted, and whether that is right."""
+    """What was predicted, and whether that is right or what is."""
     found, truth = logits[places].argmax(1), np.asarray(domain.test.y)[places]
     return [
-        f"{domain.classes[guess]}, {'right' if guess == label else 'wrong'}"
+        f"{domain.classes[guess]}, "
+        f"{'right' if guess == label else f'truly {domain.classes[label]}'}"
         for guess, label in zip(found, truth, strict=True)
     ]

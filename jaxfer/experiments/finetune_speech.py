@@ -13,9 +13,14 @@ conv and gru train networks of their own from scratch.
 DIR holds the Free Spoken Digit Dataset, as its recordings/7_theo_12.wav or as an npz. Without it
 six synthetic voices say the digits, which the output announces. --speaker all leaves each out in
 turn. experiments/finetune_speech/README.md has what was measured. The default takes some minutes on
-two cores. The run folder gets config.json, summary.json, confusion.png, for each method a folder
-with its metrics.jsonl, learning_curve.png, TensorBoard events and checkpoints; with --speaker all,
-a folder of these for each.
+two cores. The run folder gets config.json, summary.json, confusion.png, saliency.png (the places of
+spectrograms that single predictions turned on), for each method a folder with its metrics.jsonl,
+learning_curve.png, TensorBoard events and checkpoints, and model/, which predicts from files or
+from arrays of samples, of one channel at 8000 a second; with --speaker all, a folder of these for
+each:
+
+    import jaxfer
+    print(jaxfer.predict("runs/finetune_speech/model", ["seven.wav"]).labels)
 """
 
 import dataclasses
@@ -25,17 +30,25 @@ from typing import Annotated, Any, Literal
 import jax
 import numpy as np
 import tyro
-from flax import nnx
 
 from jaxfer.data import Domain, leave_speaker_out
+from jaxfer.data.spectrograms import FRAME, HOP
+from jaxfer.data.spoken_digits import RATE
 from jaxfer.experiments import finetune_methods as methods
 from jaxfer.experiments import finetune_options as options
 from jaxfer.experiments import pretrain_images, uda_speech
 from jaxfer.experiments.command_line import check_at_least, main
 from jaxfer.experiments.finetune_run import Task, compare
-from jaxfer.models import ImageClassifier, SpectrogramEncoder, find_model, from_nnx
-from jaxfer.models.image_networks import image_network, load_image_encoder
-from jaxfer.models.recurrent_speech import RecurrentSpeechEncoder
+from jaxfer.experiments.finetune_saliency import GRADIENTS, draw_saliency, right_and_wrong
+from jaxfer.inference import save_model
+from jaxfer.models import (
+    find_model,
+    from_nnx,
+    image_network,
+    load_image_encoder,
+    speech_classifier,
+    speech_input,
+)
 from jaxfer.report import table
 from jaxfer.training import open_run_folder, write_summary
 from jaxfer.typing import Key, PyTree, UserError
@@ -112,56 +125,48 @@ def find_weights(config: Config, out: Path = OUT) -> Path:
     return folder / "model"
 
 
-def make_model(config: Config, classes: int, out: Path) -> methods.Model:
-    """The encoder with a head, and what the methods need to know of it."""
+def make_model(config: Config, classes: int, out: Path) -> tuple[methods.Model, dict[str, Any]]:
+    """The encoder with a head, what methods need to know of it, and what its weights presuppose."""
     if config.network != "image":
-        return _own_model(config, classes)
+        return _own_model(config, classes), {}
     network = image_network("small", image_size=config.mels, color=False)
     weights = find_weights(config, out)
     start = load_image_encoder(weights, network)
     print(f"Encoder: {weights}, {start.report.table().splitlines()[0]}")
-
-    def build(rngs: nnx.Rngs) -> nnx.Module:
-        return ImageClassifier(
-            network.build(rngs), features=network.features, classes=classes, rngs=rngs
-        )
-
-    return methods.Model(
+    numerics = start.network.numerics()
+    build = speech_classifier(
+        "image", mels=config.mels, features=network.features, classes=classes, numerics=numerics
+    )
+    model = methods.Model(
         build, start.params, {"encoder": start.state}, network.low_rank, network.groups
     )
+    return model, numerics
 
 
 def _own_model(config: Config, classes: int) -> methods.Model:
     """Networks of spectrograms, that nothing has trained."""
     if set(config.methods) != {"scratch"}:
         raise UserError(f"--network {config.network} is not pre-trained: give --methods scratch.")
-
-    def build(rngs: nnx.Rngs) -> nnx.Module:
-        encoder: nnx.Module
-        if config.network == "conv":
-            encoder = SpectrogramEncoder(mels=config.mels, features=config.features, rngs=rngs)
-        else:
-            encoder = RecurrentSpeechEncoder(
-                mels=config.mels, features=config.features, rngs=rngs
-            )  # fmt: skip
-        return ImageClassifier(encoder, features=config.features, classes=classes, rngs=rngs)
-
+    build = speech_classifier(
+        config.network, mels=config.mels, features=config.features, classes=classes
+    )
     params, state = from_nnx(build).init(jax.random.key(0))
     start = jax.tree.map(np.asarray, params["encoder"])
     return methods.Model(build, start, state, (), ("encoder/*", "head/*"))
+
+
+def speech_settings(network: str, *, mels: int, features: int, samples: int) -> dict[str, Any]:
+    """What a saved recogniser needs to know beside its weights: how it hears, and its sizes."""
+    return {
+        "network": network, "mels": mels, "features": features,
+        "rate": RATE, "frame": FRAME, "hop": HOP, "length": samples,
+    }  # fmt: skip
 
 
 def make_task(config: Config, speaker: str, domains: dict[str, Domain], out: Path) -> Task:
     """All other speakers to train on, this one's recordings to judge by: all of them."""
     others, left_out = leave_speaker_out(domains, speaker)
     train, test = (uda_speech.in_log_mel(domain, config.mels) for domain in (others, left_out))
-    picture = config.network == "image"
-
-    def prepare(x: PyTree, key: Key | None) -> PyTree:
-        if key is not None and config.masks:
-            x = uda_speech.blank_stripes(x, key, masks=config.masks)
-        return x[..., None] if picture else x
-
     # Nothing of the speaker was trained on, so that both of its parts are a test.
     both = tuple(np.concatenate(parts) for parts in zip(test.train, test.test, strict=True))
     domain = train._replace(
@@ -169,7 +174,33 @@ def make_task(config: Config, speaker: str, domains: dict[str, Domain], out: Pat
         test=type(train.test)(*both),
         origin=f"{train.origin} Judged by: {test.origin}",
     )
-    return Task(domain, make_model(config, len(domain.classes), out), prepare, None)
+    model, numerics = make_model(config, len(domain.classes), out)
+
+    def prepare(x: PyTree, key: Key | None) -> PyTree:
+        if key is not None and config.masks:
+            x = uda_speech.blank_stripes(x, key, masks=config.masks)
+        return speech_input(x, config.network)
+
+    def save(folder: Path, params: PyTree, state: PyTree) -> None:
+        settings = speech_settings(
+            config.network, mels=config.mels, features=config.features,
+            samples=left_out.test.x.shape[1],
+        )  # fmt: skip
+        save_model(
+            folder, kind="speech", classes=domain.classes, params=params, state=state,
+            settings={**settings, **numerics},
+        )  # fmt: skip
+
+    def explain(folder: Path, params: PyTree, state: PyTree, logits: np.ndarray) -> None:
+        places = right_and_wrong(logits, domain.test.y, each=5)
+        draw_saliency(
+            from_nnx(model.build), domain, folder / "saliency.png", params, state, places, logits,
+            prepare=lambda x: speech_input(x, config.network),
+            upright=lambda x: x.T[::-1],  # time to the right, pitch upwards
+            title=f"{GRADIENTS}: time to the right, pitch upwards",
+        )  # fmt: skip
+
+    return Task(domain, model, prepare, save, explain)
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -18,7 +18,6 @@ checkpoints.
 """
 
 import dataclasses
-import functools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,11 +33,10 @@ from jaxfer.data import (
     Domain,
     leave_speaker_out,
     load_spoken_digits,
-    log_mel,
     make_domain,
     speak_digits,
+    spectrograms,
 )
-from jaxfer.data.spoken_digits import RATE
 from jaxfer.experiments import adaptation_methods as methods
 from jaxfer.experiments.adaptation_run import Prepare, Shift, compare
 from jaxfer.experiments.command_line import check_at_least, check_shares, main
@@ -92,7 +90,6 @@ class Config(methods.AdaptationOptions):
 PRESETS = {"recordings": Config(steps=2000)}
 SMOKE = {**methods.SMOKE, "data": "formants", "takes": 2, "mels": 16, "features": 8}
 MOST_MELS = 86  # beyond, some see nothing at 8000 samples a second in windows of 256
-HOP = 160  # samples from one window of 256 to the next: 20 ms
 MASK_SHARE = 0.2  # of all frames or bands that a stripe covers at most
 
 
@@ -108,17 +105,6 @@ def read_speakers(config: Config) -> dict[str, Domain]:
         if config.data_dir is not None or "There are no spoken digits" not in str(error):
             raise
         return speak_digits(takes=config.takes)
-
-
-@functools.partial(jax.jit, static_argnames="mels")
-def spectrograms(audio: jax.Array, *, mels: int) -> jax.Array:
-    """Log-mel features ``[n, frames, mels]``, each recording's brought to mean 0 and variance 1."""
-
-    def one(samples: jax.Array) -> jax.Array:
-        x = log_mel(samples, rate=RATE, hop=HOP, mels=mels)
-        return (x - jnp.mean(x)) / (jnp.std(x) + 1e-6)
-
-    return jax.lax.map(one, audio, batch_size=64)
 
 
 def in_log_mel(domain: Domain, mels: int) -> Domain:

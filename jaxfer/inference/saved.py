@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 from PIL import Image
 
-from jaxfer.data import decode_image, load_tokenizer, tokenize
+from jaxfer.data import decode_image, load_tokenizer, read_recordings, spectrograms, tokenize
 from jaxfer.models import (
     BertConfig,
     ImageClassifier,
@@ -22,6 +22,8 @@ from jaxfer.models import (
     from_nnx,
     load_tensors,
     read_tensors,
+    speech_classifier,
+    speech_input,
 )
 from jaxfer.models.image_networks import image_input, image_network
 from jaxfer.models.loading import tensors_of
@@ -53,10 +55,10 @@ class SavedModel(NamedTuple):
     """A model from its folder.
 
     Attributes:
-      kind: ``"text"`` or ``"image"``.
+      kind: ``"text"``, ``"image"`` or ``"speech"``.
       classes: names.
       network: ``network(x) -> Classification`` of a prepared batch, compiled.
-      prepare: from what a user has, texts or images, to batches of arrays.
+      prepare: from what a user has, texts, images or recordings, to batches of arrays.
 
     >>> SavedModel("text", ("bad", "good"), None, None).kind
     'text'
@@ -82,7 +84,7 @@ def save_model(
 
     Args:
       folder: it is made if need be; the settings, without which nothing is loaded, come last.
-      kind: ``"text"`` or ``"image"``.
+      kind: ``"text"``, ``"image"`` or ``"speech"``.
       settings: of the network, as its kind's builder takes them.
       classes: names.
       params, state: of the network.
@@ -155,12 +157,14 @@ def load_model(folder: str | Path) -> SavedModel:
 
 
 def predict(model: SavedModel | str | Path, examples: Sequence[Any] | Any) -> Predictions:
-    """Classifies texts, or images.
+    """Classifies texts, images, or recordings.
 
     Args:
       model: from :func:`load_model`, or its folder, which is then loaded once.
       examples: strings; or images, as paths of files or arrays ``[height, width, channels]`` of
-        uint8. A single one is a list of one.
+        uint8; or recordings, as paths of WAV files or arrays ``[samples]`` of int16, or of floating
+        point in [-1, 1], of one channel at the rate that the model was trained with: 8000 samples a
+        second. A single one is a list of one.
 
     Returns:
       :class:`Predictions`.
@@ -272,4 +276,28 @@ def _image(folder: Path, settings: dict[str, Any], classes: int) -> Built:
     return build, prepare
 
 
-_KINDS: dict[str, Callable[[Path, dict[str, Any], int], Built]] = {"text": _text, "image": _image}
+def _speech(folder: Path, settings: dict[str, Any], classes: int) -> Built:
+    name, mels = settings["network"], settings["mels"]
+    build = speech_classifier(
+        name, mels=mels, features=settings["features"], classes=classes, numerics=settings
+    )
+    length, rate, frame, hop = (settings[key] for key in ("length", "rate", "frame", "hop"))
+
+    def prepare(examples: Sequence[Any]) -> PyTree:
+        audio = read_recordings(examples, length=length, rate=rate)
+        # Always as many at once: a program for each number would have to be compiled.
+        audio = np.pad(audio, ((0, -len(audio) % _CHUNK), (0, 0)))
+        found = [
+            spectrograms(jnp.asarray(some), mels=mels, rate=rate, frame=frame, hop=hop)
+            for some in np.split(audio, len(audio) // _CHUNK)
+        ]
+        return np.asarray(speech_input(jnp.concatenate(found), name))[: len(examples)]
+
+    return build, prepare
+
+
+_KINDS: dict[str, Callable[[Path, dict[str, Any], int], Built]] = {
+    "text": _text,
+    "image": _image,
+    "speech": _speech,
+}

@@ -55,6 +55,7 @@ from jaxfer.models.resnet import (
 )
 from jaxfer.models.snail import CausalConv, Snail
 from jaxfer.models.spectrogram_encoder import SpectrogramEncoder
+from jaxfer.models.speech_networks import SPEECH_NETWORKS, speech_classifier, speech_input
 from jaxfer.models.strided_encoder import StridedEncoder
 from jaxfer.models.tensor_files import read_tensors, write_tensors
 from jaxfer.models.text_encoders import BagOfEmbeddings, RecurrentEncoder
@@ -107,6 +108,7 @@ __all__ = [
     "ResNet",
     "ResNetConfig",
     "ResidualBlock",
+    "SPEECH_NETWORKS",
     "Snail",
     "SparseLinear",
     "SpectrogramEncoder",
@@ -140,6 +142,8 @@ __all__ = [
     "read_peft",
     "read_tensors",
     "small_lenet",
+    "speech_classifier",
+    "speech_input",
     "tensors_of",
     "with_adapter",
     "write_peft",

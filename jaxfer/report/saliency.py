@@ -39,7 +39,7 @@ class ImageSaliency(NamedTuple):
 
     Attributes:
       title: what was predicted, and what is true.
-      image: ``[height, width]`` or ``[height, width, channels]`` of uint8.
+      image: ``[height, width]`` of any numbers, or ``[height, width, channels]`` of uint8.
       scores: ``[height, width]``, above 0 what spoke for the prediction; or shares, of pixels or of
         larger patches ``[rows, columns]``.
 

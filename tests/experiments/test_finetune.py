@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import wave
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import pytest
 
 import jaxfer
 from jaxfer.adapters import count_parameters, parameter_table
-from jaxfer.data import make_domain
+from jaxfer.data import Domain, make_domain, speak_digits
 from jaxfer.evaluation import attention_rollout
 from jaxfer.experiments import (
     finetune_images,
@@ -27,15 +28,18 @@ from jaxfer.experiments.finetune_methods import Model, make_tuning, plan_tuning
 from jaxfer.experiments.finetune_options import FineTuningOptions
 from jaxfer.experiments.finetune_rates import make_schedule, search_rate
 from jaxfer.experiments.image_data import digits_domain, random_view, shift_images
+from jaxfer.inference import save_model
 from jaxfer.models import (
     BertConfig,
     ImageClassifier,
+    Network,
     ResNet,
     ResNetConfig,
     TextClassifier,
     ViT,
     ViTConfig,
     from_nnx,
+    speech_classifier,
 )
 from jaxfer.typing import Classification, LabelledBatch, Tokens, UserError
 
@@ -334,7 +338,7 @@ def test_rollout_of_words_is_that_of_what_the_head_reads(monkeypatch, tmp_path, 
     np.testing.assert_allclose(second.scores, shares[1, :2], rtol=1e-5)
     kept = shares[0, 1:3].sum() / shares[0, :3].sum()
     assert first.title == f"no, right; {kept:.0%} goes back to these words"
-    assert second.title == "no, wrong"
+    assert second.title == "no, truly yes"
 
 
 @pytest.mark.slow
@@ -386,7 +390,7 @@ def test_rotations_are_quarter_turns_and_labels_are_of_no_account():
 def test_speech_has_networks_of_its_own_that_only_scratch_makes_sense_with(tmp_path):
     options = {"network": "gru", "methods": ("scratch",), "mels": 16, "features": 8}
     config = finetune_speech.Config(**options)
-    model = finetune_speech.make_model(config, 10, tmp_path)
+    model, _ = finetune_speech.make_model(config, 10, tmp_path)
     network = from_nnx(model.build)
     logits = jax.eval_shape(
         lambda key: (
@@ -400,3 +404,79 @@ def test_speech_has_networks_of_its_own_that_only_scratch_makes_sense_with(tmp_p
         UserError, match="--network conv is not pre-trained: give --methods scratch"
     ):
         finetune_speech.make_model(config, 10, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "network",
+    ["gru", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("image", "conv"))],
+)
+def test_a_saved_recogniser_says_what_the_experiment_heard(tmp_path, monkeypatch, network):
+    heard = {}
+
+    def keep(network, domain, out_png, params, state, places, logits, **options):
+        heard.update(logits=logits, classes=domain.classes)
+        finetune_saliency.draw_saliency(
+            network, domain, out_png, params, state, places, logits, **options
+        )  # fmt: skip
+
+    monkeypatch.setattr(finetune_speech, "draw_saliency", keep)
+    build = speech_classifier("image", mels=16, features=8, classes=10)
+    params, state = from_nnx(build).init(jax.random.key(1))  # what nothing has pre-trained
+    save_model(
+        tmp_path, kind="image", settings={}, classes="0123456789", params=params, state=state
+    )
+    config, _ = smoke(
+        finetune_speech, tmp_path, network=network, methods=("scratch",), speaker="fay",
+        model=str(tmp_path),
+    )  # fmt: skip
+    assert json.loads((config.out / "summary.json").read_text())["saved"] == "scratch"
+    assert (config.out / "saliency.png").is_file() and (config.out / "confusion.png").is_file()
+    fay = speak_digits(takes=config.takes)["fay"]
+    audio = [*fay.train.x, *fay.test.x]
+    found = jaxfer.predict(config.out / "model", audio)
+    assert found.classes == heard["classes"] == tuple(map(str, range(10)))
+    np.testing.assert_allclose(
+        found.probabilities, jax.nn.softmax(heard["logits"]), rtol=1e-4, atol=1e-6
+    )
+    with wave.open(str(tmp_path / "seven.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes((audio[3] * 2**15).astype("<i2").tobytes())
+    one = jaxfer.predict(config.out / "model", str(tmp_path / "seven.wav"))
+    np.testing.assert_allclose(one.probabilities[0], found.probabilities[3], atol=1e-3)
+    assert one.labels == found.labels[3:4]
+
+
+def test_what_a_prediction_turned_on_is_drawn_upright(tmp_path, monkeypatch):
+    """Of a classifier that looks at the second frame alone."""
+    x = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
+    drawn = []
+    monkeypatch.setattr(
+        finetune_saliency, "image_saliency", lambda rows, out_png, title: drawn.extend(rows)
+    )
+    part = LabelledBatch(x, np.array([0, 0, 1, 1]))
+    domain = Domain("d", part, part, ("low", "high"), "", "")
+    network = Network(
+        lambda key: ({}, {}),
+        lambda params, state, x, *, train, key=None: (
+            Classification(None, jnp.stack([x[:, 1, 0], 2 * x[:, 1, 1]], -1)), state
+        ),
+    )  # fmt: skip
+    logits = np.array([[2.0, 1.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    places = finetune_saliency.right_and_wrong(logits, part.y, each=5)
+    finetune_saliency.draw_saliency(
+        network, domain, tmp_path / "a.png", {}, {}, places, logits,
+        prepare=lambda x: x, upright=lambda x: x.T[::-1],
+    )  # fmt: skip
+    assert [row.title for row in drawn] == [
+        "low, right",
+        "high, right",
+        "high, truly low",
+        "low, truly high",
+    ]
+    for place, row in zip((0, 2, 1, 3), drawn, strict=True):
+        np.testing.assert_array_equal(row.image, x[place].T[::-1])
+        band = int(logits[place].argmax())
+        expected = np.zeros((3, 2))
+        expected[1, band] = (1 + band) * (x[place, 1, band] - x[place].mean())
+        np.testing.assert_allclose(row.scores, expected.T[::-1], atol=1e-5)

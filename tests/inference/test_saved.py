@@ -10,10 +10,19 @@ from PIL import Image
 from scipy.special import softmax
 
 import jaxfer
+from jaxfer.data import speak_digits, spectrograms
 from jaxfer.experiments.finetune_text import make_tokenizer
 from jaxfer.inference import load_model, predict, save_model, saved
 from jaxfer.inference.saved import read_images
-from jaxfer.models import BertConfig, ImageClassifier, TextClassifier, from_nnx, image_network
+from jaxfer.models import (
+    BertConfig,
+    ImageClassifier,
+    TextClassifier,
+    from_nnx,
+    image_network,
+    speech_classifier,
+    speech_input,
+)
 from jaxfer.typing import Tokens, UserError
 
 TEXTS = ["good good film", "bad", "a bad phone"]
@@ -133,3 +142,55 @@ def test_what_the_weights_presupposed_is_in_the_settings(tmp_path):
         encoder = nnx.eval_shape(lambda: build(nnx.Rngs(0))).encoder  # noqa: B023
         assert encoder.stem.padding == numerics.get("padding", "SYMMETRIC")
         assert encoder.last_norm.epsilon == numerics.get("epsilon", 1e-5)
+
+
+SPEECH = {
+    "mels": 16, "features": 8, "rate": 8000, "frame": 256, "hop": 160, "length": 4000,
+}  # fmt: skip
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("image", "conv")]
+
+
+@pytest.mark.parametrize("name", [*SLOW, "gru"])
+def test_recordings_are_classified_as_in_training(tmp_path, name):
+    build = speech_classifier(name, mels=16, features=8, classes=2)
+    network = from_nnx(build)
+    params, state = jax.jit(network.init)(jax.random.key(0))
+    save_model(
+        tmp_path, kind="speech", classes=("yes", "no"), params=params, state=state,
+        settings={**SPEECH, "network": name},
+    )  # fmt: skip
+    audio = speak_digits(takes=2, length=4000)["ada"].train.x
+    x = speech_input(spectrograms(audio, mels=16), name)
+    logits = network.apply(params, state, x, train=False)[0].logits
+    model = load_model(tmp_path)
+    found = predict(model, list(audio))
+    np.testing.assert_allclose(found.probabilities, softmax(logits, axis=1), atol=1e-5)
+    assert found.labels == tuple(("yes", "no")[k] for k in np.asarray(logits).argmax(1))
+    # Of another length and kind, and more than are judged at once.
+    longer = np.concatenate([audio[0], np.ones(50, np.float32)])
+    same = 40 * [longer, (longer[:4000] * 2**15).astype(np.int16)]
+    many = predict(model, same)
+    expected = np.repeat(found.probabilities[:1], 80, axis=0)
+    np.testing.assert_allclose(many.probabilities, expected, atol=5e-3)
+    np.testing.assert_allclose(many.probabilities[::2], expected[::2], atol=1e-6)
+    assert predict(model, audio[0]).labels == found.labels[:1]
+    with pytest.raises(UserError, match=r"a recording must be a path or an array .* \(10, 4000\)"):
+        predict(model, audio)
+    with pytest.raises(UserError, match="nowhere.wav cannot be read"):
+        predict(model, "nowhere.wav")
+
+
+def test_a_recogniser_whose_settings_are_damaged_is_refused(tmp_path):
+    network = from_nnx(speech_classifier("gru", mels=16, features=8, classes=2))
+    params, state = drawn(network)
+    for settings, sentence in (
+        ({**SPEECH, "network": "ear"}, "There is no network 'ear'; there are: image, conv, gru"),
+        ({"network": "gru", "mels": 16, "features": 8}, "cannot be read .KeyError..length"),
+        ({**SPEECH, "network": "gru", "features": 6}, "where .* belongs"),
+    ):
+        save_model(
+            tmp_path, kind="speech", classes=("yes", "no"), params=params, state=state,
+            settings=settings,
+        )  # fmt: skip
+        with pytest.raises(UserError, match=sentence):
+            load_model(tmp_path)
