@@ -158,14 +158,17 @@ def layers_of(model: Model, prepare: Prepare, images: Domain) -> dict[str, list[
     params, state = network.init(jax.random.key(0))
     params, state = {**params, "encoder": model.start}, {**state, **model.state}
 
-    def layers(x: PyTree) -> dict[str, jax.Array]:
+    names: list[str] = []
+
+    def layers(x: PyTree) -> list[jax.Array]:
         (taps, features), _ = network.apply(params, state, prepare(x, None), train=False)
-        return {**taps, "features": features}
+        names[:] = [*taps, "features"]  # what is compiled would give them by the alphabet
+        return [*taps.values(), features]
 
     count = len(images.train.y)
     x = jnp.concatenate([jnp.asarray(part.x) for part in (images.train, images.test)])
     found = jax.jit(lambda x: in_chunks(layers, x))(x)
-    return {n: np.split(np.asarray(layer), [count]) for n, layer in found.items()}
+    return {n: np.split(np.asarray(x), [count]) for n, x in zip(names, found, strict=True)}
 
 
 def judge_linearly(layers: Mapping[str, list[np.ndarray]], images: Domain) -> np.ndarray:
@@ -208,10 +211,17 @@ def report(
     }
 
     def correlate(scores: Mapping[str, np.ndarray], found: np.ndarray) -> dict[str, float]:
+        # As many right answers are a tie, whatever their means were rounded to.
+        found = np.round(found, 6)
         return {n: float(kendall_tau(x, found)) for n, x in scores.items()}
 
     taus = {name: correlate(of_sources, found) for name, found in accuracies.items()}
     tau_of_layers = correlate(of_layers.scores, of_layers.accuracies)
+    names = list(layers)
+    groups = [layer.rsplit("/", 1)[0] for layer in names]
+    # The baseline: deeper layers are better, and no score is needed to say so.
+    depth = np.array([groups[:i].count(group) for i, group in enumerate(groups)], np.float32)
+    tau_of_depth = correlate({"depth": depth}, of_layers.accuracies)["depth"]
     rows = [
         [name, *(f"{of_sources[n][i]:.3f}" for n in SCORES),
          *(f"{100 * accuracies[n][i]:.2f}" for n in methods)]
@@ -225,7 +235,9 @@ def report(
         [f"tau over {len(layers)} layers", *(f"{tau_of_layers[n]:.2f}" for n in SCORES), *blank]
     )
     print(f"\n{table(['source', *SCORES, *(f'{n} (%)' for n in methods)], rows)}\n")
-    names = list(layers)
+    print(
+        f"tau over {len(layers)} layers of their depth alone, without a score: {tau_of_depth:.2f}"
+    )
     chosen = {n: names[int(np.argmax(x))] for n, x in of_layers.scores.items()}
     best = names[int(of_layers.accuracies.argmax())]
     for name, layer in chosen.items():
@@ -239,7 +251,6 @@ def report(
         )
         for name in methods
     ]
-    groups = [layer.rsplit("/", 1)[0] for layer in names]
     pictures.append(
         RankedAccuracies("each layer, linear", groups, of_layers.scores, of_layers.accuracies, None,
                          tau_of_layers)
@@ -260,7 +271,7 @@ def report(
             }
             for i, name in enumerate(names)
         },
-        "kendall_tau": {**taus, "layers": tau_of_layers},
+        "kendall_tau": {**taus, "layers": {**tau_of_layers, "depth alone": tau_of_depth}},
         "chosen_layers": {**chosen, "best": best},
     }
 

@@ -70,6 +70,23 @@ def test_the_table_and_the_summary_say_how_far_the_order_was_foretold(tmp_path, 
     assert (tmp_path / "ranking.png").is_file()
 
 
+def test_depth_is_the_baseline_and_ties_stay_ties(tmp_path, capsys):
+    # As many right of 360, summed in another order.
+    means = {"a": 0.9145777225, "b": 0.9145776828, "c": 0.8}
+    sources = {n: {"full": {"test_accuracy": {"mean": x, "ci95": 0.1}}} for n, x in means.items()}
+    scores = dict.fromkeys(which_source.SCORES, np.array([2.0, 3.0, 1.0]))
+    layers = {f"{n}/{layer}": [] for n in "abc" for layer in ("stem", "stage0")}
+    of_layers = which_source.Candidates(
+        dict.fromkeys(which_source.SCORES, np.arange(6.0)), np.array([0.1, 0.6, 0.2, 0.5, 0.3, 0.4])
+    )
+    found = which_source.report(sources, scores, layers, of_layers, tmp_path, title="made up")
+    # Two pairs of three agree, the third is a tie of one: 2 / sqrt(3 * 2).
+    assert found["kendall_tau"]["full"]["LogME"] == pytest.approx(2 / 6**0.5)
+    # All 9 pairs of a stem and a stage agree, the 6 others tie: 9 / sqrt(9 * 15).
+    assert found["kendall_tau"]["layers"]["depth alone"] == pytest.approx(9 / 135**0.5)
+    assert "of their depth alone, without a score: 0.77" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_layers_are_what_the_network_makes_of_either_part():
     images = digits_domain(image_size=8)
