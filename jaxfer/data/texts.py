@@ -140,6 +140,11 @@ def _domains(
     domains = {}
     for name in sorted(texts):
         x, y = _strings(texts[name][0]), np.array(texts[name][1], np.int32)
+        if len(y) < 2:
+            raise UserError(
+                f"{origin.format(name)}: there is 1; give at least 2, of which one is kept for the "
+                "test."
+            )
         train, test = train_test_indices(y, test_share=test_share, seed=seed)
         domains[name] = make_domain(
             name,

@@ -57,7 +57,7 @@ from jaxfer.experiments.amazon_scores import (
     reverse_scores,
 )
 from jaxfer.experiments.command_line import TrainingOptions, check_at_least, main
-from jaxfer.experiments.review_inputs import deal, prepare
+from jaxfer.experiments.review_inputs import check_enough, deal, prepare
 from jaxfer.experiments.spanned_dann import Fitting, Nets, Side, Span
 from jaxfer.report import adaptation_summary, adaptation_table, method_bars
 from jaxfer.training.devices import configure_devices
@@ -242,12 +242,6 @@ def adapt(
     )
     xs, xt, test = prepare(xs, xt, target.test.x, how=config.inputs, length=config.length)
     sides = deal(config.seeds, len(xs), len(xt))
-    for side, domain in zip(sides, (source, target), strict=True):
-        if side.train.shape[1] < config.batch:
-            raise UserError(
-                f"--batch is {config.batch}, but {domain.name} has {side.train.shape[1]} reviews "
-                "to train on; give a smaller one."
-            )
     x = np.concatenate([xs, xt])
     weights = training.first_weights(config.seeds, x.shape[1], config.hidden)
     span = Span(*training.inner_products(x, x, weights))
@@ -306,17 +300,17 @@ def adapt(
         "source_risk": forward.risk,
         "test_examples": len(test),
     }
-    places = (0, int(picked_strengths(pick(result))[0]))  # source-only, and the pick
-    first = training.select(first, seed=0, strengths=places)
-    held_out = sides[0].held_out[0]
+    both = (0, int(picked_strengths(pick(result))[0]))  # source-only, and the pick
+    first = training.select(first, seed=0, strengths=both)
+    places = sides[0].held_out[0]
     source_said, test_said = (
         jax.tree.map(lambda leaf: leaf[0], training.predict(first, *parts))
         for parts in (
-            (span.products[held_out], span.starts[:1, held_out]), (products, starts[:1]),
+            (span.products[places], span.starts[:1, places]), (products, starts[:1]),
         )
     )  # fmt: skip
     draw(
-        result, curves, Shown(source_said, test_said, ys[held_out], target.test.y), path,
+        result, curves, Shown(source_said, test_said, ys[places], target.test.y), path,
         classes=source.classes, title=f"{source.name} to {target.name}",
     )  # fmt: skip
     return {**result, "seconds": time.perf_counter() - began}
@@ -346,6 +340,9 @@ def run(config: Config) -> dict[str, Any]:
     pairs = chosen_pairs(config, domains)
     for domain in domains.values():
         print(domain.origin)
+        if any(domain.name in pair for pair in pairs):
+            count = min(config.examples, len(domain.train.x))
+            check_enough(domain.name, count, batch=config.batch)
     results: dict[str, dict[str, Any]] = {}
     out = config.out or Path("runs/uda_amazon")
     with open_run_folder(out, config, resume=config.resume, may_differ=("pairs",)) as folder:

@@ -3,13 +3,16 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxfer import adaptation
 from jaxfer.adaptation.toy import toy_batch, toy_classifier
 from jaxfer.adapters import constant_strength, network_feature_map, random_multilinear_map
+from jaxfer.experiments.adaptation_methods import METHODS
+from jaxfer.transferability import proxy_a_distance
 
-from .problems import others
+from .problems import blobs, classifier, others, recipe, run
 
 STRENGTH = constant_strength(0.3)
 NETWORK = toy_classifier()
@@ -195,3 +198,51 @@ def test_addas_encoder_gets_the_gradient_of_exchanged_domains(x64):
         assert (found["source_encoder"][entry] == 0).all()
     assert np.abs(expected["weight"]).max() > 1e-3
     assert method.players[-1].trains(params)["adversary"] is False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adda", "dann", "cdan", "cdan+e", "dann+bsp", "pada", "wdgrl"])
+def test_the_domains_are_harder_to_tell_apart(name):
+    """For a linear classifier of them that is fitted afresh; and the target's classes easier.
+
+    The critics have a hidden layer, and learn ten times as fast as the encoder that they pull. A
+    linear critic of ADDA's turns in circles instead: the features run from it to the other side.
+    """
+    sides = blobs(300), blobs(300, move=(1.6, 0.8), seed=1)
+    (x, y), (z, t) = jax.tree.map(jnp.asarray, sides)
+    network, pretrained = classifier(), adaptation.source_only(classifier())
+    if name == "adda":
+        method = adaptation.adda(network, adversary=network_feature_map(8, 1, hidden=(16,)))
+    else:
+        method = METHODS[name](recipe(network, steps=600))
+    optimiser = optax.multi_transform(
+        {"slow": optax.adam(0.001, b1=0.5), "fast": optax.adam(0.01, b1=0.5)},
+        lambda params: jax.tree.map_with_path(
+            lambda path, _: "slow" if path[0].key == "encoder" else "fast", params
+        ),
+    )
+
+    @jax.jit
+    @jax.vmap
+    def trained(seed):
+        start = run(pretrained, (x, y), z, steps=300)(seed)[:2]
+        ours = run(method, (x, y), z, steps=600, size=64, optimiser=optimiser, start=start)
+        params, state, _ = ours(seed)
+        found = []
+        for net, right in (
+            (start[0], pretrained.predict(*start, z)),
+            (params, method.predict(params, state, z)),
+        ):
+            f, g = (
+                network.encoder.apply(encoder, {}, side, train=False, key=None)[0]
+                for encoder, side in (
+                    (net.get("source_encoder", net["encoder"]), x), (net["encoder"], z),
+                )
+            )  # fmt: skip
+            distance, _ = proxy_a_distance(f, g, key=jax.random.key(0))
+            found.append((0.5 + distance / 4, (right.logits.argmax(-1) == t).mean()))
+        return found
+
+    before, after = np.asarray(trained(jnp.arange(3))).mean(-1)
+    assert after[0] < before[0] - 0.05, (before, after)
+    assert after[1] > max(before[1] + 0.1, 0.95), (before, after)

@@ -90,6 +90,9 @@ def test_sentences_that_cannot_be_read(tmp_path):
     path.write_bytes(b"\xff\t1\n")
     with pytest.raises(UserError, match="cannot be read as text in UTF-8"):
         load_sentences(tmp_path)
+    path.write_text("Fine.\t1\n")
+    with pytest.raises(UserError, match=r"^Sentences of imdb in .*: there is 1; give at least 2"):
+        load_sentences(tmp_path)
 
 
 def test_words():

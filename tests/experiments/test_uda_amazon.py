@@ -115,6 +115,22 @@ def test_mistakes_are_named_in_one_sentence(flags, sentence, tmp_path):
     assert sentence in fail(*flags, "--out", tmp_path / "run")
 
 
+def write_domains(folder, **counts):
+    for name, count in counts.items():
+        lines = "".join(f"{i % 2} {i % 5}:2\n" for i in range(count))
+        for part in ("train", "test"):
+            (folder / f"{name}_{part}.svmlight").write_text(lines)
+
+
+def test_a_domain_of_one_review_is_named_before_anything_is_trained(tmp_path):
+    write_domains(tmp_path, toys=30, tools=30, books=1)
+    said = fail(
+        "--data", tmp_path, "--out", tmp_path / "run", "--pairs", "tools-toys", "toys-books"
+    )
+    assert "books has 1 review to train on; give at least 2, of which one is held out." in said
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_files_of_the_users_own(tmp_path):
     draw = np.random.default_rng(0)
