@@ -38,8 +38,9 @@ from jaxfer.experiments import finetune_methods as methods
 from jaxfer.experiments import finetune_options as options
 from jaxfer.experiments import pretrain_images, uda_speech
 from jaxfer.experiments.command_line import check_at_least, main
-from jaxfer.experiments.finetune_run import Task, compare
+from jaxfer.experiments.finetune_run import Prepare, Task, compare
 from jaxfer.experiments.finetune_saliency import GRADIENTS, draw_saliency, right_and_wrong
+from jaxfer.experiments.image_data import shift_images
 from jaxfer.inference import save_model
 from jaxfer.models import (
     find_model,
@@ -90,6 +91,10 @@ class Config(options.FineTuningOptions):
 
     masks: Annotated[int, tyro.conf.arg(metavar="N")] = 1
     """Stripes in time, and as many in frequency, that are blanked in training; 0 for none."""
+
+    shift: Annotated[int, tyro.conf.arg(metavar="N")] = 3
+    """Frames and bands by which a spectrogram is moved at random in training, at most; 0 for none.
+    Bands stand for voices: a shorter vocal tract has all its resonances higher."""
 
     rate: options.Rate = 5e-4
     """Learning rate of AdamW where all of the network trains."""
@@ -163,6 +168,20 @@ def speech_settings(network: str, *, mels: int, features: int, samples: int) -> 
     }  # fmt: skip
 
 
+def make_prepare(config: Config) -> Prepare:
+    """From spectrograms to what the network takes, moved and with blank stripes in training."""
+
+    def prepare(x: PyTree, key: Key | None) -> PyTree:
+        if key is not None:
+            shift_key, mask_key = jax.random.split(key)
+            x = shift_images(x[..., None], shift_key, pixels=config.shift)[..., 0]
+            if config.masks:
+                x = uda_speech.blank_stripes(x, mask_key, masks=config.masks)
+        return speech_input(x, config.network)
+
+    return prepare
+
+
 def make_task(config: Config, speaker: str, domains: dict[str, Domain], out: Path) -> Task:
     """All other speakers to train on, this one's recordings to judge by: all of them."""
     others, left_out = leave_speaker_out(domains, speaker)
@@ -176,10 +195,7 @@ def make_task(config: Config, speaker: str, domains: dict[str, Domain], out: Pat
     )
     model, numerics = make_model(config, len(domain.classes), out)
 
-    def prepare(x: PyTree, key: Key | None) -> PyTree:
-        if key is not None and config.masks:
-            x = uda_speech.blank_stripes(x, key, masks=config.masks)
-        return speech_input(x, config.network)
+    prepare = make_prepare(config)
 
     def save(folder: Path, params: PyTree, state: PyTree) -> None:
         settings = speech_settings(
@@ -216,7 +232,7 @@ def run(config: Config) -> dict[str, Any]:
       UserError: a setting, a file or the run folder is not as it must be.
     """
     options.check_options(config)
-    check_at_least(config, takes=2, mels=16, features=2, masks=0, pretraining_steps=1)
+    check_at_least(config, takes=2, mels=16, features=2, masks=0, shift=0, pretraining_steps=1)
     if config.mels > uda_speech.MOST_MELS:
         raise UserError(f"--mels is {config.mels}; give at most {uda_speech.MOST_MELS}.")
     domains = uda_speech.read_speakers(

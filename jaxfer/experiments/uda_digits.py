@@ -104,7 +104,12 @@ PRESETS = {
     # tells the domains apart to the end.
     "mnist-usps": Config(pair="mnist-usps", steps=2000, dropout=0.5),
     "usps-mnist": Config(pair="usps-mnist", steps=2000, dropout=0.5),
-    "mnist-mnistm": Config(pair="mnist-mnistm", steps=2000, network="dann"),
+    # Batch normalisation with a record for each domain, and the paper's adversary of 100 units: of
+    # eight settings the one that information maximisation rates highest without a target label.
+    "mnist-mnistm": Config(
+        pair="mnist-mnistm", steps=2000, network="dann", batch_norm=True, statistics="separate",
+        adversary=100,
+    ),
     "digits-corrupted": dataclasses.replace(_AT_TEST_TIME, pair="digits-corrupted"),
     "mnist-corrupted": dataclasses.replace(_AT_TEST_TIME, pair="mnist-corrupted", steps=2000),
     "partial": Config(

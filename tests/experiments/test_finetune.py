@@ -447,6 +447,20 @@ def test_a_saved_recogniser_says_what_the_experiment_heard(tmp_path, monkeypatch
     assert one.labels == found.labels[3:4]
 
 
+def test_spectrograms_are_moved_in_training_alone():
+    x = np.zeros((20, 9, 8), np.float32)
+    x[:, 4, 4] = 1
+    prepare = finetune_speech.make_prepare(
+        finetune_speech.Config(network="conv", masks=0, shift=2)
+    )  # fmt: skip
+    np.testing.assert_array_equal(prepare(x, None), x)
+    places = np.argwhere(np.asarray(prepare(x, jax.random.key(0))))[:, 1:] - 4
+    assert len(places) == 20 and np.abs(places).max() == 2
+    assert all(len(np.unique(places[:, axis])) > 2 for axis in (0, 1))
+    still = dataclasses.replace(finetune_speech.Config(network="conv"), masks=0, shift=0)
+    np.testing.assert_array_equal(finetune_speech.make_prepare(still)(x, jax.random.key(0)), x)
+
+
 def test_what_a_prediction_turned_on_is_drawn_upright(tmp_path, monkeypatch):
     """Of a classifier that looks at the second frame alone."""
     x = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
