@@ -63,7 +63,9 @@ def pick(result: Mapping[str, Any]) -> evaluation.Choice:
 def picked_strengths(choice: evaluation.Choice) -> np.ndarray:
     """Its place among all strengths, ``[seeds]``; 0 where source-only is kept.
 
-    >>> picked_strengths(evaluation.Choice(np.array([2, 0]), np.array([False, True]))).tolist()
+    >>> scores, rejected = np.array([[0.1, 0.2, 0.3]] * 2), np.array([[False] * 3, [True] * 3])
+    >>> choice = evaluation.choose(scores, rejected=rejected)
+    >>> picked_strengths(choice).tolist()
     [3, 0]
     """
     return np.where(np.asarray(choice.source_only), 0, np.asarray(choice.candidate) + 1)

@@ -15,12 +15,14 @@ is reported is picked without target labels; the best possible one is named an o
     python -m jaxfer.experiments.uda_digits --methods pada dann --target-classes 0 1 2 3 4
 
 The first and the last need no download: scikit-learn's digits, and the same digits on photographs;
-nor does digits-corrupted. The others need MNIST and USPS; experiments/uda_digits/README.md has what
+nor does digits-corrupted. They take less than five minutes on two cores. The others, full runs of
+2000 steps a method, need MNIST and USPS, and take ten to fifteen minutes each with the methods that
+they have by default, and two to four for each one more; experiments/uda_digits/README.md has what
 was measured. A target corrupted is one for AdaBN, TENT and SHOT. One that holds some of the
 source's classes is partial; one that holds others, too, makes an open set: they count as one class,
 the unknown, which source-only and every method but OSBP can never say. The run folder gets
-config.json, summary.json, methods.png, features.png, confusion.png, and for each method a folder
-with its metrics.jsonl, TensorBoard events and checkpoints.
+config.json, summary.json, methods.png, learning_curves.png, features.png, confusion.png, and for
+each method a folder with its metrics.jsonl, TensorBoard events and checkpoints.
 """
 
 import dataclasses

@@ -13,12 +13,13 @@ picked without target labels.
     python -m jaxfer.experiments.uda_images --source A --target B --network resnet18 --model FILE
 
 The first needs no folder: half of scikit-learn's digits, and the other half blurred and of little
-contrast, which the output announces. --preset photographs takes 1000 steps a method on images of
-64 x 64; --preset large (96 x 96, a network four times as wide) belongs on a GPU. The last begins
-from published weights, or your own, see --model. What was measured stands in
-experiments/uda_images/README.md. The run folder gets config.json, summary.json, methods.png,
-features.png, confusion.png, and for each method a folder with its metrics.jsonl, TensorBoard events
-and checkpoints.
+contrast, which the output announces; it takes about four minutes on two cores. A full run is
+--preset photographs, 1000 steps a method on images of 64 x 64: about twenty minutes there.
+--preset large (96 x 96, a network four times as wide, 5000 steps) would take days on two cores and
+belongs on a GPU. The last begins from published weights, or your own, see --model. What was
+measured stands in experiments/uda_images/README.md. The run folder gets config.json, summary.json,
+methods.png, learning_curves.png, features.png, confusion.png, and for each method a folder with its
+metrics.jsonl, TensorBoard events and checkpoints.
 """
 
 import dataclasses

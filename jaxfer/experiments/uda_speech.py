@@ -8,13 +8,15 @@ which they stand. The step that is reported is picked without target labels.
     python -m jaxfer.experiments.uda_speech --data-dir DIR --speaker theo
     python -m jaxfer.experiments.uda_speech --data-dir DIR --speaker theo --methods dann mcc
     python -m jaxfer.experiments.uda_speech --data formants --speaker emil
+    python -m jaxfer.experiments.uda_speech --preset recordings --data-dir DIR --speaker theo
 
 DIR holds the Free Spoken Digit Dataset, as its recordings/7_theo_12.wav or as an npz. Without it
 six synthetic voices say the digits, which the output announces; the child among them is the target
-unless --speaker names another. What was measured stands in experiments/uda_speech/README.md. The
-run folder gets config.json, summary.json, methods.png, features.png,
-confusion.png, and for each method a folder with its metrics.jsonl, TensorBoard events and
-checkpoints.
+unless --speaker names another. The default takes about five minutes on two cores; a full run is
+--preset recordings, 2000 steps a method, which takes half an hour to three quarters. What was
+measured stands in experiments/uda_speech/README.md. The run folder gets config.json, summary.json,
+methods.png, learning_curves.png, features.png, confusion.png, and for each method a folder with its
+metrics.jsonl, TensorBoard events and checkpoints.
 """
 
 import dataclasses
