@@ -123,7 +123,7 @@ class Config(TrainingOptions):
 PRESETS = {"few": Config(few=5, steps=300)}
 SMOKE = {
     "data": "formants", "takes": 2, "mels": 16, "features": 8, "steps": 4, "runs": 2, "batch": 8,
-    "validate_every": 2, "checkpoint_every": 2,
+    "validate_every": 2, "checkpoint_every": 2, "methods": ("alone", "uncertainty", "pcgrad"),
 }  # fmt: skip
 
 
