@@ -99,9 +99,10 @@ class Config(methods.AdaptationOptions):
     dropout: float = 0.0
     """conv: share of the features that is set to zero in training."""
 
-    statistics: DomainStatistics = "per_domain"
-    """Which batch the statistics are of: both domains as one (joint), each by itself, each with a
-    record of its own (separate), or the recorded ones (frozen)."""
+    statistics: DomainStatistics = "separate"
+    """Which batch the statistics are of: both domains as one (joint), each by itself (per_domain),
+    each with a record of its own (separate), or the recorded ones (frozen). One record of two
+    domains suits neither where light or contrast differ much."""
 
     methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = (
         "dann",
