@@ -18,7 +18,6 @@ from jaxfer.evaluation.importance_weighted import (
 )
 from jaxfer.evaluation.integrated_gradients import AttributionInfo, integrated_gradients
 from jaxfer.evaluation.intervals import Interval, mean_interval, paired_difference
-from jaxfer.evaluation.kendall_tau import kendall_tau
 from jaxfer.evaluation.mmd_score import mmd_score
 from jaxfer.evaluation.neighbourhood_density import soft_neighbourhood_density
 from jaxfer.evaluation.reverse_validation import (
@@ -54,7 +53,6 @@ __all__ = [
     "importance_weighted_validation",
     "information_maximization_score",
     "integrated_gradients",
-    "kendall_tau",
     "mean_interval",
     "mmd_score",
     "paired_difference",

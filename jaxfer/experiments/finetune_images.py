@@ -123,18 +123,11 @@ def find_weights(config: Config) -> Path:
     """The weights that were named, or those of a pre-training that runs now."""
     if config.model != "auto":
         return find_model(config.model)
-    out = (config.out or Path("runs/finetune_images")) / "pretrained"
-    if not (out / "model" / "jaxfer.json").is_file():
-        print("Pre-training on generated characters:")
-        pretrain_images.run(
-            pretrain_images.Config(
-                out=out, seed=config.seed, steps=config.pretraining_steps, smoke=config.smoke,
-                network=config.network, image_size=config.image_size, color=config.color,
-                devices=config.devices, resume=(out / "config.json").is_file(),
-                batch=8 if config.smoke else 64,
-            )
-        )  # fmt: skip
-    return out / "model"
+    return pretrain_images.pretrained(
+        config, (config.out or Path("runs/finetune_images")) / "pretrained",
+        steps=config.pretraining_steps, network=config.network, image_size=config.image_size,
+        color=config.color,
+    )  # fmt: skip
 
 
 def make_model(start: EncoderStart, classes: int) -> methods.Model:

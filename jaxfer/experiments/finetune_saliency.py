@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from jaxfer.data import Domain
 from jaxfer.evaluation import attention_rollout, integrated_gradients
-from jaxfer.models import Network, ViT, from_nnx
+from jaxfer.models import ImageClassifier, Network, TextClassifier, ViT, from_nnx
 from jaxfer.report import ImageSaliency, TextSaliency, image_saliency, text_saliency
 from jaxfer.typing import PyTree, Tokens
 
@@ -62,7 +62,8 @@ def draw_texts(
     embed = from_nnx(build, call=lambda module, x: module.encoder.embed(x))
     classify = from_nnx(build, call=lambda module, x: module.classify(*x).logits)
     attend = from_nnx(build, call=lambda module, x: module.encoder.attention_maps(x))
-    first = nnx.eval_shape(lambda: build(nnx.Rngs(0))).pooling == "first"  # type: ignore[attr-defined]
+    module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+    first = isinstance(module, TextClassifier) and module.pooling == "first"
     chosen = jnp.asarray(logits[places].argmax(1))
 
     @jax.jit
@@ -126,16 +127,17 @@ def draw_images(
         from_nnx(build), images, folder / "saliency.png", params, state, places, logits,
         prepare=prepare,
     )  # fmt: skip
-    encoder = nnx.eval_shape(lambda: build(nnx.Rngs(0))).encoder  # type: ignore[attr-defined]
-    if not isinstance(encoder, ViT):
+    module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+    if not isinstance(module, ImageClassifier) or not isinstance(module.encoder, ViT):
         return
+    sizes = module.encoder.config
     attend = from_nnx(build, call=lambda module, x: module.encoder.attention_maps(x))
 
     @jax.jit
     def lead_back(params: PyTree, x: jax.Array) -> jax.Array:
         maps, _ = attend.apply(params, state, prepare(x), train=False)
         patches = attention_rollout(maps)[:, 0, 1:]  # the head reads the token of the class
-        side = encoder.config.image_size // encoder.config.patch
+        side = sizes.image_size // sizes.patch
         return patches.reshape(-1, side, side)
 
     stored = images.test.x[places]

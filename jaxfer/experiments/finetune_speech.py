@@ -117,17 +117,7 @@ def find_weights(config: Config, out: Path = OUT) -> Path:
     """The weights that were named, or those of a pre-training that runs now."""
     if config.model != "auto":
         return find_model(config.model)
-    folder = out / "pretrained"
-    if not (folder / "model" / "jaxfer.json").is_file():
-        print("Pre-training on generated characters:")
-        pretrain_images.run(
-            pretrain_images.Config(
-                out=folder, seed=config.seed, steps=config.pretraining_steps,
-                smoke=config.smoke, devices=config.devices,
-                resume=(folder / "config.json").is_file(), batch=8 if config.smoke else 64,
-            )
-        )  # fmt: skip
-    return folder / "model"
+    return pretrain_images.pretrained(config, out / "pretrained", steps=config.pretraining_steps)
 
 
 def make_model(config: Config, classes: int, out: Path) -> tuple[methods.Model, dict[str, Any]]:

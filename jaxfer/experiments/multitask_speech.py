@@ -11,12 +11,13 @@ training set. The test is the official one: of each speaker and digit the record
     python -m jaxfer.experiments.multitask_speech --preset few --data-dir DIR
 
 DIR holds the Free Spoken Digit Dataset, as its recordings/7_theo_12.wav or as an npz. Without it
-six synthetic voices say the digits, which the output announces. few trains on 5 recordings of each
-speaker and digit. experiments/multitask_speech/README.md has what was measured: one encoder trains
-half as many numbers, and after 600 steps on all recordings it is worse at digits than two: 93.6
-(sum), 87.9 (uncertainty) and 93.1 (pcgrad) beside 97.1%. The run folder gets config.json,
-summary.json, methods.png, confusion_digit.png, confusion_speaker.png, for each network a folder
-with its metrics.jsonl, learning_curve.png, TensorBoard events and checkpoints, and model/digit and
+six synthetic voices say the digits, which the output announces. On all recordings the default takes
+about six minutes. few trains on 5 recordings of each speaker and digit.
+experiments/multitask_speech/README.md has what was measured: one encoder trains half as many
+numbers, and after 600 steps on all recordings it is worse at digits than two: 93.6 (sum), 87.9
+(uncertainty) and 93.1 (pcgrad) beside 97.1%. The run folder gets config.json, summary.json,
+methods.png, confusion_digit.png, confusion_speaker.png, for each network a folder with its
+metrics.jsonl, learning_curve.png, TensorBoard events and checkpoints, and model/digit and
 model/speaker, which predict:
 
     import jaxfer

@@ -278,5 +278,29 @@ def run(config: Config) -> dict[str, Any]:
     return summary
 
 
+def pretrained(options: TrainingOptions, folder: Path, *, steps: int, **settings: Any) -> Path:
+    """The model of a pre-training in a folder, which runs now, or goes on, if it is not there.
+
+    Args:
+      options: of the run that needs it: its seed, devices, and whether it is a smoke run.
+      folder: of the pre-training's own.
+      steps: how long it trains.
+      settings: others of :class:`Config`.
+
+    Returns:
+      The folder of the model.
+    """
+    model = folder / "model"
+    if not (model / "jaxfer.json").is_file():
+        config = Config(
+            out=folder, seed=options.seed, devices=options.devices, smoke=options.smoke,
+            steps=steps, batch=8 if options.smoke else Config.batch,
+            resume=(folder / "config.json").is_file(), **settings,
+        )  # fmt: skip
+        print(f"Pre-training on generated characters, {config.method}:")
+        run(config)
+    return model
+
+
 if __name__ == "__main__":
     main(Config, run, PRESETS, smoke=SMOKE)

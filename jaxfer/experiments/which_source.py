@@ -13,7 +13,7 @@ A, B, C are safetensors, folders with one (such as model/ of pretrain_images), o
 Hugging Face hub, all of one --network; FOLDER has a subfolder for each class. Without --models,
 four small encoders are compared on scikit-learn's digits: pre-trained on generated characters by
 labels, by rotations and by SimCLR, which runs first, and one that nothing has trained. The default
-takes some minutes on two cores; experiments/which_source/README.md has what was measured. The run
+takes about seven minutes; experiments/which_source/README.md has what was measured. The run
 folder gets config.json, summary.json, ranking.png, pretrained/, and for each source a folder as
 finetune_images writes it, with metrics.jsonl, TensorBoard events and checkpoints.
 """
@@ -27,12 +27,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from scipy.stats import kendalltau
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from jaxfer.data import Domain
-from jaxfer.evaluation import kendall_tau
 from jaxfer.experiments import finetune_images, pretrain_images
 from jaxfer.experiments import finetune_options as options
 from jaxfer.experiments.command_line import check_at_least, main
@@ -134,18 +134,11 @@ def find_sources(
         return {name: load_image_encoder(path, network) for name, path in paths.items()}
     found = {}
     for method in ("supervised", "rotation", "simclr"):
-        out = folder / "pretrained" / method
-        if not (out / "model" / "jaxfer.json").is_file():
-            print(f"\nPre-training on generated characters: {method}")
-            pretrain_images.run(
-                pretrain_images.Config(
-                    method=method, out=out, seed=config.seed, steps=config.pretraining_steps,
-                    smoke=config.smoke, network=config.network, image_size=config.image_size,
-                    color=config.color, devices=config.devices, batch=8 if config.smoke else 64,
-                    resume=(out / "config.json").is_file(),
-                )
-            )  # fmt: skip
-        found[method] = load_image_encoder(out / "model", network)
+        weights = pretrain_images.pretrained(
+            config, folder / "pretrained" / method, steps=config.pretraining_steps, method=method,
+            network=config.network, image_size=config.image_size, color=config.color,
+        )  # fmt: skip
+        found[method] = load_image_encoder(weights, network)
     params, state = from_nnx(network.build).init(jax.random.key(config.seed))
     params, state = jax.tree.map(np.asarray, (params, state))
     nothing = LoadReport("nothing", (), (), ())
@@ -211,9 +204,13 @@ def report(
     }
 
     def correlate(scores: Mapping[str, np.ndarray], found: np.ndarray) -> dict[str, float]:
-        # As many right answers are a tie, whatever their means were rounded to.
+        # As many right answers are a tie, whatever their means were rounded to. Without an order on
+        # one side there is no correlation, and 0 stands for that.
         found = np.round(found, 6)
-        return {n: float(kendall_tau(x, found)) for n, x in scores.items()}
+        return {
+            name: float(np.nan_to_num(kendalltau(each, found).statistic))
+            for name, each in scores.items()
+        }
 
     taus = {name: correlate(of_sources, found) for name, found in accuracies.items()}
     tau_of_layers = correlate(of_layers.scores, of_layers.accuracies)

@@ -88,7 +88,7 @@ def test_it_runs(benchmark_module, monkeypatch, tmp_path, capfd, name):
     for found in row["peers"].values():
         assert min(found["first_seconds"], found["median"]) > 0
     compiled = next(iter(row["peers"].values()))  # jaxfer; what is eager is as fast at first
-    assert compiled["first_seconds"] > 0 and compiled["median"] > 0
+    assert compiled["first_seconds"] > compiled["median"]
     assert "the fastest other takes" in capfd.readouterr().out
 
 

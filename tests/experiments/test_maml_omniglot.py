@@ -554,14 +554,15 @@ def test_the_seed_decides_and_runs_side_by_side_are_single_runs(tmp_path):
 
 @pytest.mark.slow
 def test_neither_rematerialising_nor_chunks_change_what_is_computed(tmp_path):
+    # Few steps: chunks add up in another order, and inner steps multiply the rounding of it.
+    few = dataclasses.replace(TINY, steps=3, validate_every=3, checkpoint_every=3)
     found = {}
     for name, changes in {"kept": {}, "remat": {"remat": True}, "chunks": {"chunk": 2}}.items():
-        config = dataclasses.replace(TINY, out=tmp_path / name, steps=10, **changes)
+        config = dataclasses.replace(few, out=tmp_path / name, **changes)
         do(run, config)
-        found[name] = arrays(tmp_path / name, 10, "params")
-    # Rounding that ten steps enlarge; what is computed differently is off by hundredths.
-    assert distance(found["remat"], found["kept"]) < 2e-4
-    assert distance(found["chunks"], found["kept"]) < 2e-4
+        found[name] = arrays(tmp_path / name, 3, "params")
+    assert distance(found["remat"], found["kept"]) < 1e-5
+    assert distance(found["chunks"], found["kept"]) < 1e-5
 
 
 @pytest.mark.slow
