@@ -15,7 +15,7 @@ A domain is two files, DOMAIN_train.svmlight and DOMAIN_test.svmlight, in FOLDER
 amazon_reviews; those of the paper lie beside its published code. Without any, two made-up domains
 take their place, to show how it works: a minute on two cores. With the paper's three domains the
 default, 3 seeds on six pairs, takes about five minutes; the full run is --preset paper, 10 seeds,
-about twenty. experiments/uda_amazon/README.md has what was measured. The run folder gets
+about eight. experiments/uda_amazon/README.md has what was measured. The run folder gets
 config.json, summary.json, pairs.png, and for each pair a folder with its result.json,
 learning_curves.png, features.png, confusion.png, and the metrics.jsonl and TensorBoard events of
 the training forward, in reverse/ and on-target/: with --resume, pairs that are finished are not

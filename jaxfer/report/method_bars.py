@@ -78,8 +78,11 @@ def _bar(axes: Axes, place: int, row: AdaptationRow, each: AdaptationEstimates) 
         alpha=0.85 if clear else 0.3,
         linewidth=0,
     )
-    # Their own source-only where methods differ in it.
-    axes.plot([source.mean] * 2, [place - 0.36, place + 0.36], color=INK, linewidth=1.6)
+    # Their own bounds where methods, or pairs of domains, differ in them.
+    ends = [place - 0.36, place + 0.36]
+    axes.plot([source.mean] * 2, ends, color=INK, linewidth=1.6)
+    if (top := each.means.get("target_trained")) is not None and math.isfinite(top.mean):
+        axes.plot([top.mean] * 2, ends, color=INK, linewidth=1.6, linestyle=":")
     seeds = np.asarray(row.picked, float)
     spread = np.linspace(-0.13, 0.13, len(seeds)) if len(seeds) > 1 else np.zeros(1)
     axes.plot(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from jaxfer.report import (
@@ -12,7 +13,9 @@ from jaxfer.report import (
     method_bars,
     method_curves,
 )
+from jaxfer.report.adaptation import checked_rows
 from jaxfer.report.features import _mixing
+from jaxfer.report.method_bars import _bar
 from jaxfer.report.method_curves import _checked, _fact
 from jaxfer.report.style import BLUE, GREEN, VERMILION
 
@@ -44,6 +47,17 @@ def test_gains_are_blue_and_losses_are_orange(tmp_path, colours):
     assert colours(gain, blue) > 0.05 and colours(gain, orange) < 0.003
     assert colours(loss, orange) > 0.05 and colours(loss, blue) < 0.003
     assert size(bars(tmp_path / "one.png", 0.7))[1] < size(gain)[1]
+
+
+@pytest.mark.parametrize("tops", [(0.8, 0.9), (0.9, 0.9), (None, None)])
+def test_each_row_has_its_own_bound_from_above(tops):
+    axes = Figure().subplots()
+    for place, top in enumerate(tops):
+        bound = None if top is None else top + SEEDS
+        row = AdaptationRow("a-b", 0.5 + SEEDS, 0.6 + SEEDS, 0.6 + SEEDS, 0.7 + SEEDS, bound)
+        _bar(axes, place, row, checked_rows([row])[0])
+    dotted = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"]
+    assert dotted == pytest.approx([top for top in tops if top is not None])
 
 
 def test_a_method_that_failed_in_all_seeds_and_single_seeds_are_drawn(tmp_path):
