@@ -23,7 +23,7 @@ from record import circumstances, write
 from side_by_side import failures, run_row
 
 PROTOTYPES = ("jaxfer_prototypes", "torch_prototypes")
-ONLINE = ("jaxfer_online", "jitted_loop")
+ONLINE = ("jaxfer_online", "online_scan", "jitted_loop")
 TOLERANCE = 1e-3
 
 

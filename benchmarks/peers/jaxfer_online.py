@@ -1,12 +1,12 @@
-"""An online pass and its meta-gradient by ``jaxfer.meta.learn_online``: one program for it all."""
+"""An online pass and its meta-gradient by ``jaxfer.meta.learn_online_mlp``, in one program."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from few_shot_problem import INNER_RATE, OnlineRow, Problem
 
 from jaxfer import meta
@@ -43,30 +43,31 @@ def make_loss(network: Network) -> meta.LossFn:
     return loss_fn
 
 
+def differentiate(problem: Problem, learn: Callable[..., meta.Adapted]) -> Peer:
+    """The pass and the meta-gradient through it as one program."""
+    network = make_network(problem.row)
+    params, _ = network.init(jax.random.key(0))
+    loss_fn = make_loss(network)
+    trajectory = LabelledBatch(jnp.asarray(problem.x), jnp.asarray(problem.y))
+
+    @jax.jit
+    def walk(params: PyTree, trajectory: LabelledBatch) -> tuple[jax.Array, PyTree]:
+        def outer(params: PyTree) -> jax.Array:
+            return loss_fn(learn(params, {}, trajectory).params, {}, trajectory, None)[0]
+
+        return jax.value_and_grad(outer)(params)
+
+    def step(_: Any) -> tuple[PyTree, jax.Array]:
+        loss, gradient = walk(params, trajectory)  # from the same start each time
+        return gradient, loss
+
+    return Peer(params, step, jax.block_until_ready, gradient_by_name, {})
+
+
 def build(problem: Problem) -> dict[str, Callable[[], Peer]]:
-    """Compiles the pass."""
-
-    def scan() -> Peer:
-        network = make_network(problem.row)
-        params, _ = network.init(jax.random.key(0))
-        loss_fn, rule = make_loss(network), optax.sgd(INNER_RATE)
-        trajectory = LabelledBatch(jnp.asarray(problem.x), jnp.asarray(problem.y))
-
-        @jax.jit
-        def walk(params: PyTree, trajectory: LabelledBatch) -> tuple[jax.Array, PyTree]:
-            def outer(params: PyTree) -> jax.Array:
-                learned = meta.learn_online(loss_fn, params, {}, trajectory, rule=rule)
-                return loss_fn(learned.params, {}, trajectory, None)[0]
-
-            return jax.value_and_grad(outer)(params)
-
-        def step(_: Any) -> tuple[PyTree, jax.Array]:
-            loss, gradient = walk(params, trajectory)  # from the same start each time
-            return gradient, loss
-
-        return Peer(params, step, jax.block_until_ready, gradient_by_name, {})
-
-    return {"scan": scan}
+    """Compiles the pass, its steps kept as factors."""
+    learn = functools.partial(meta.learn_online_mlp, rate=INNER_RATE)
+    return {"factors": lambda: differentiate(problem, learn)}
 
 
 def gradient_by_name(gradient: PyTree) -> dict[str, np.ndarray]:

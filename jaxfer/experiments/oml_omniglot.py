@@ -20,6 +20,7 @@ learning curve.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -27,7 +28,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import tyro
 from flax import nnx
 
@@ -104,9 +104,6 @@ class Config(episodic.EpisodeOptions):
 
     batch: Annotated[int, tyro.conf.arg(metavar="N")] = 256
     """Images in a step of the pre-training."""
-
-    remat: bool = False
-    """Recompute each inner step in the backward pass: less memory, more time."""
 
     validation_classes: Annotated[int, tyro.conf.arg(metavar="N")] = 200
     """Background characters that checkpoint and online rates are chosen on, trained on by none."""
@@ -198,10 +195,10 @@ class Outcome(NamedTuple):
 def make_learner(config: Config, name: Method, networks: Networks) -> meta.Learner:
     """What a method descends."""
     if name == "oml":
+        learn = functools.partial(meta.learn_online_mlp, rate=config.inner_rate)
         return meta.oml(
-            networks.represent, networks.prediction_loss, rule=optax.sgd(config.inner_rate),
-            reset=meta.reset_columns(), remat=config.remat,
-        )  # fmt: skip
+            networks.represent, networks.prediction_loss, learn, reset=meta.reset_columns()
+        )
     return meta.pretrained(networks.loss)
 
 

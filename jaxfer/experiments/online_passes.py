@@ -90,7 +90,12 @@ def make_judge(
             head_key,
         )  # fmt: skip
         begun = {**params, "prediction": prediction} if learn_all else prediction
-        loss_fn = networks.loss if learn_all else networks.prediction_loss
+
+        def learn(params: PyTree, batch: LabelledBatch, rate: jax.Array) -> PyTree:
+            if learn_all:
+                rule = optax.sgd(rate)
+                return meta.learn_online(networks.loss, params, {}, batch, rule=rule).params
+            return meta.learn_online_mlp(params, {}, batch, rate=rate).params
 
         def flat(low: int, high: int, held_out: bool) -> LabelledBatch:
             which = slice(passes.shot, None) if held_out else slice(passes.shot)
@@ -112,9 +117,7 @@ def make_judge(
         def with_rate(rate: jax.Array) -> Metrics:
             learned, held_out, trajectory = begun, [], []
             for low, high in zip((0, *passes.counts[:-1]), passes.counts, strict=True):
-                learned = meta.learn_online(
-                    loss_fn, learned, {}, flat(low, high, held_out=False), rule=optax.sgd(rate)
-                ).params
+                learned = learn(learned, flat(low, high, held_out=False), rate)
                 held_out.append(accuracy(learned, flat(0, high, held_out=True)))
                 trajectory.append(accuracy(learned, flat(0, high, held_out=False)))
             return {"accuracy": jnp.stack(held_out), "trajectory": jnp.stack(trajectory)}

@@ -25,7 +25,8 @@ from jaxfer.meta.matching import Similarity, matching, nearest_neighbour
 from jaxfer.meta.meta_sgd import meta_sgd
 from jaxfer.meta.nearest_centroid import Distance, nearest_centroid, simple_shot
 from jaxfer.meta.neural_process import class_summaries, gaussian_loss, neural_process
-from jaxfer.meta.online import OnlineInfo, Reset, learn_online, oml, reset_columns
+from jaxfer.meta.online import Learn, OnlineInfo, Reset, learn_online, oml, reset_columns
+from jaxfer.meta.online_mlp import ExampleLoss, learn_online_mlp
 from jaxfer.meta.proto_maml import proto_maml, prototype_head
 from jaxfer.meta.relation import relation, relation_loss, relation_pairs
 from jaxfer.meta.reptile import reptile
@@ -40,8 +41,10 @@ __all__ = [
     "Conditioned",
     "Distance",
     "Embed",
+    "ExampleLoss",
     "FullContext",
     "Head",
+    "Learn",
     "Learner",
     "LossFn",
     "MetaGradient",
@@ -65,6 +68,7 @@ __all__ = [
     "gaussian_loss",
     "imaml",
     "learn_online",
+    "learn_online_mlp",
     "learned_rates",
     "learned_step_rates",
     "learner_from",

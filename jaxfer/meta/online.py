@@ -14,6 +14,7 @@ from jaxfer.meta.learner import Learner, MetaGradient
 from jaxfer.typing import Key, LabelledBatch, PyTree, Task
 
 Reset: TypeAlias = Callable[[PyTree, Array, Key], PyTree]
+Learn: TypeAlias = Callable[[PyTree, PyTree, LabelledBatch, Key | None], Adapted]
 
 
 class OnlineInfo(NamedTuple):
@@ -130,12 +131,11 @@ def reset_columns(*, head: str = "head") -> Reset:
 def oml(
     represent: Embed,
     loss_fn: LossFn,
+    learn: Learn,
     *,
-    rule: optax.GradientTransformation,
     reset: Reset | None = None,
     representation: str = "representation",
     prediction: str = "prediction",
-    remat: bool = False,
 ) -> Learner:
     r"""Online-aware meta-learning: two networks, of which one learns along a trajectory.
 
@@ -154,12 +154,13 @@ def oml(
         (features, state)``.
       loss_fn: the loss of the prediction network on features: ``loss_fn(params, state, batch, key)
         -> (loss, (state, metrics))`` with ``batch.x`` features and ``state`` always ``{}``.
-      rule: the inner rule, any optax transformation.
+      learn: how the prediction network learns, ``learn(params, state, trajectory, key) ->
+        Adapted``: :func:`learn_online` with its loss and rule, or for an ``Mlp`` and plain gradient
+        descent the much faster :func:`learn_online_mlp` with its rate.
       reset: called before each trajectory, such as :func:`reset_columns`; ``None`` leaves the
         prediction network as it is.
       representation: key of the representation network's parameters.
       prediction: key of the prediction network's parameters.
-      remat: as for :func:`learn_online`.
 
     Returns:
       A :class:`Learner` with meta-parameters ``{"params": params}``, for tasks whose support is the
@@ -176,7 +177,8 @@ def oml(
     ...     0.5 * jnp.mean((w * batch.x - batch.y) ** 2),
     ...     (state, {}),
     ... )
-    >>> learner = oml(represent, loss_fn, rule=optax.sgd(0.5))
+    >>> learn = lambda *arguments: learn_online(loss_fn, *arguments, rule=optax.sgd(0.5))
+    >>> learner = oml(represent, loss_fn, learn)
     >>> meta = learner.init({"representation": 1.0, "prediction": jnp.array(0.0)})
     >>> trajectory = LabelledBatch(jnp.array([1.0, 1.0]), jnp.array([1.0, 1.0]))
     >>> learner.adapt(meta, {}, trajectory, None).params
@@ -192,14 +194,12 @@ def oml(
         reset_key, key = jax.random.split(key)
         return reset(begun, labels, reset_key), key
 
-    def learn(meta: PyTree, state: PyTree, support: LabelledBatch, key: Key | None) -> Adapted:
+    def adapt(meta: PyTree, state: PyTree, support: LabelledBatch, key: Key | None) -> Adapted:
         features, state = represent(
             meta["params"][representation], state, support.x, train=False, key=None
         )
         begun, key = start(meta, support.y, key)
-        learned = learn_online(
-            loss_fn, begun, {}, LabelledBatch(features, support.y), key, rule=rule, remat=remat
-        )
+        learned = learn(begun, {}, LabelledBatch(features, support.y), key)
         params = {**meta["params"], prediction: learned.params}
         return Adapted(params, state, learned.info)
 
@@ -216,11 +216,11 @@ def oml(
             begun, rest = start(meta, task.support.y, key)
             count = len(task.support.y)
             trajectory = LabelledBatch(features[:count], task.support.y)
-            learned = learn_online(loss_fn, begun, {}, trajectory, rest, rule=rule, remat=remat)
+            learned = learn(begun, {}, trajectory, rest)
             loss, (_, metrics) = loss_fn(learned.params, {}, LabelledBatch(features, both.y), rest)
             return loss, (recorded, metrics)
 
         (loss, (recorded, metrics)), grads = jax.value_and_grad(outer, has_aux=True)(meta)
         return MetaGradient(grads, recorded, {"loss": loss, **metrics})
 
-    return Learner(lambda params: {"params": params}, learn, gradient)
+    return Learner(lambda params: {"params": params}, adapt, gradient)

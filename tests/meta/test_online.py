@@ -1,5 +1,7 @@
 """OML: one pass is a loop, and its meta-gradient that of finite differences through all of it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,8 +74,19 @@ def outer_by_numpy(params, task):
     return errors(head, np.tanh(x @ params["representation"]["kernel"]), y)[0]
 
 
-def make_learner(**options):
-    return meta.oml(represent, loss_fn, rule=optax.sgd(RATE), **options)
+def learn(*arguments, remat=False):
+    return meta.learn_online(loss_fn, *arguments, rule=optax.sgd(RATE), remat=remat)
+
+
+WALKS = {
+    "scan": learn,
+    "remat": functools.partial(learn, remat=True),
+    "factors": functools.partial(meta.learn_online_mlp, rate=RATE),
+}
+
+
+def make_learner(learn=learn, **options):
+    return meta.oml(represent, loss_fn, learn, **options)
 
 
 def test_one_pass_is_a_loop_and_leaves_the_representation(x64):
@@ -88,10 +101,10 @@ def test_one_pass_is_a_loop_and_leaves_the_representation(x64):
     np.testing.assert_allclose(adapted.info.losses, losses, rtol=1e-9)
 
 
-@pytest.mark.parametrize("remat", [False, True])
-def test_the_meta_gradient_goes_through_the_whole_trajectory(remat, x64):
+@pytest.mark.parametrize("walk", WALKS)
+def test_the_meta_gradient_goes_through_the_whole_trajectory(walk, x64):
     params, task = make_params(), make_task()
-    learner = make_learner(remat=remat)
+    learner = make_learner(WALKS[walk])
     found = jax.jit(learner.gradient)(learner.init(to_jax(params)), {}, to_jax(task), None, 0)
     expected = finite_differences(lambda p: outer_by_numpy(p, task), params)
     assert_trees_close(found.grads, {"params": expected}, rtol=1e-6, atol=1e-9)
