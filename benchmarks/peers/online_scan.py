@@ -1,4 +1,4 @@
-"""The same by ``jaxfer.meta.learn_online``, which takes any network and rule: all weights written."""
+"""The same by ``jaxfer.meta.learn_online``, for any network and rule: all weights written."""
 
 import functools
 from collections.abc import Callable

@@ -30,6 +30,7 @@ from jaxfer.data.own_classes import read_own_classes
 from jaxfer.data.recordings import bring_to_length, read_recordings, read_wav
 from jaxfer.data.reviews import SparseRows, load_reviews, sparse_rows
 from jaxfer.data.sinusoids import Sinusoid, sample_sinusoid, sample_sinusoid_task
+from jaxfer.data.spectrogram_augmentation import another_voice, blank_stripes
 from jaxfer.data.spectrograms import spectrograms
 from jaxfer.data.splits import ClassSplit, alphabet_split, background_split, random_class_split
 from jaxfer.data.spoken_digits import leave_speaker_out, load_spoken_digits
@@ -65,7 +66,9 @@ __all__ = [
     "Vocabulary",
     "add_noise",
     "alphabet_split",
+    "another_voice",
     "background_split",
+    "blank_stripes",
     "blend",
     "blend_domain",
     "blur",

@@ -31,7 +31,7 @@ import jax
 import numpy as np
 import tyro
 
-from jaxfer.data import Domain, leave_speaker_out
+from jaxfer.data import Domain, another_voice, blank_stripes, leave_speaker_out
 from jaxfer.data.spectrograms import FRAME, HOP
 from jaxfer.data.spoken_digits import RATE
 from jaxfer.experiments import finetune_methods as methods
@@ -40,7 +40,6 @@ from jaxfer.experiments import pretrain_images, uda_speech
 from jaxfer.experiments.command_line import check_at_least, main
 from jaxfer.experiments.finetune_run import Prepare, Task, compare
 from jaxfer.experiments.finetune_saliency import GRADIENTS, draw_saliency, right_and_wrong
-from jaxfer.experiments.image_data import shift_images
 from jaxfer.inference import save_model
 from jaxfer.models import (
     find_model,
@@ -89,12 +88,17 @@ class Config(options.FineTuningOptions):
     features: Annotated[int, tyro.conf.arg(metavar="N")] = 128
     """Outputs of the encoders conv and gru."""
 
+    frames: Annotated[int, tyro.conf.arg(metavar="N")] = 32
+    """Frames to which what is spoken is brought, from its beginning to its end, over the room's
+    noise; 0 takes recordings as they are."""
+
     masks: Annotated[int, tyro.conf.arg(metavar="N")] = 1
     """Stripes in time, and as many in frequency, that are blanked in training; 0 for none."""
 
-    shift: Annotated[int, tyro.conf.arg(metavar="N")] = 3
-    """Frames and bands by which a spectrogram is moved at random in training, at most; 0 for none.
-    Bands stand for voices: a shorter vocal tract has all its resonances higher."""
+    voice: Annotated[float, tyro.conf.arg(metavar="STRENGTH")] = 1.0
+    """How far spectrograms become those of another voice in training, in multiples of a fifth in
+    tempo, 15% in the length of the vocal tract, and as much of a microphone's colour as
+    jaxfer.data.another_voice has by default; 0 leaves them."""
 
     rate: options.Rate = 5e-4
     """Learning rate of AdamW where all of the network trains."""
@@ -150,23 +154,26 @@ def _own_model(config: Config, classes: int) -> methods.Model:
     return methods.Model(build, start, state, (), ("encoder/*", "head/*"))
 
 
-def speech_settings(network: str, *, mels: int, features: int, samples: int) -> dict[str, Any]:
+def speech_settings(
+    network: str, *, mels: int, frames: int | None, features: int, samples: int
+) -> dict[str, Any]:
     """What a saved recogniser needs to know beside its weights: how it hears, and its sizes."""
     return {
-        "network": network, "mels": mels, "features": features,
+        "network": network, "mels": mels, "frames": frames, "features": features,
         "rate": RATE, "frame": FRAME, "hop": HOP, "length": samples,
     }  # fmt: skip
 
 
 def make_prepare(config: Config) -> Prepare:
-    """From spectrograms to what the network takes, moved and with blank stripes in training."""
+    """From spectrograms to what the network takes, in training by other voices and in part."""
 
     def prepare(x: PyTree, key: Key | None) -> PyTree:
         if key is not None:
-            shift_key, mask_key = jax.random.split(key)
-            x = shift_images(x[..., None], shift_key, pixels=config.shift)[..., 0]
+            voice_key, mask_key = jax.random.split(key)
+            if config.voice:
+                x = another_voice(voice_key, x, strength=config.voice)
             if config.masks:
-                x = uda_speech.blank_stripes(x, mask_key, masks=config.masks)
+                x = blank_stripes(x, mask_key, masks=config.masks)
         return speech_input(x, config.network)
 
     return prepare
@@ -175,7 +182,10 @@ def make_prepare(config: Config) -> Prepare:
 def make_task(config: Config, speaker: str, domains: dict[str, Domain], out: Path) -> Task:
     """All other speakers to train on, this one's recordings to judge by: all of them."""
     others, left_out = leave_speaker_out(domains, speaker)
-    train, test = (uda_speech.in_log_mel(domain, config.mels) for domain in (others, left_out))
+    frames = config.frames or None
+    train, test = (
+        uda_speech.in_log_mel(domain, config.mels, frames) for domain in (others, left_out)
+    )
     # Nothing of the speaker was trained on, so that both of its parts are a test.
     both = tuple(np.concatenate(parts) for parts in zip(test.train, test.test, strict=True))
     domain = train._replace(
@@ -189,7 +199,7 @@ def make_task(config: Config, speaker: str, domains: dict[str, Domain], out: Pat
 
     def save(folder: Path, params: PyTree, state: PyTree) -> None:
         settings = speech_settings(
-            config.network, mels=config.mels, features=config.features,
+            config.network, mels=config.mels, frames=frames, features=config.features,
             samples=left_out.test.x.shape[1],
         )  # fmt: skip
         save_model(
@@ -222,7 +232,7 @@ def run(config: Config) -> dict[str, Any]:
       UserError: a setting, a file or the run folder is not as it must be.
     """
     options.check_options(config)
-    check_at_least(config, takes=2, mels=16, features=2, masks=0, shift=0, pretraining_steps=1)
+    check_at_least(config, takes=2, mels=16, features=2, masks=0, voice=0, pretraining_steps=1)
     if config.mels > uda_speech.MOST_MELS:
         raise UserError(f"--mels is {config.mels}; give at most {uda_speech.MOST_MELS}.")
     domains = uda_speech.read_speakers(

@@ -198,6 +198,8 @@ def save(
             save_model(
                 folder / task, kind="speech", classes=classes[task], state=state,
                 params={"encoder": params["encoder"], "head": params[task]},
-                settings=speech_settings("conv", mels=mels, features=features, samples=samples),
+                settings=speech_settings(
+                    "conv", mels=mels, frames=None, features=features, samples=samples
+                ),
             )  # fmt: skip
     return chosen

@@ -37,7 +37,7 @@ import tyro
 from jax.flatten_util import ravel_pytree
 
 from jaxfer.adapters import count_parameters
-from jaxfer.data import Domain
+from jaxfer.data import Domain, blank_stripes
 from jaxfer.evaluation import accuracy
 from jaxfer.experiments import uda_speech
 from jaxfer.experiments.command_line import TrainingOptions, check_at_least, main
@@ -208,7 +208,7 @@ def make_step(
         x, y = jax.tree.map(lambda leaf: leaf[indices], tuple(parts.train))
         if config.masks:
             mask_key = jax.random.fold_in(keys[1], place)
-            x = uda_speech.blank_stripes(x, mask_key, masks=config.masks)
+            x = blank_stripes(x, mask_key, masks=config.masks)
 
         def losses_of(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
             key = jax.random.fold_in(keys[2], place)

@@ -10,13 +10,12 @@ built-in glyphs stand in for it, and the results say so.
     python -m jaxfer.experiments.oml_omniglot --preset published
     python -m jaxfer.experiments.oml_omniglot --preset cpu
 
-The first is of the published size, 20,000 outer steps for a GPU; the second has 28 pixels and 64
-channels, 2000 steps for two CPU cores. Neither has been run in full yet; the goal is .72 on
-held-out images after 200 characters and .59 after 600 from the first, and from the second that OML
-stands above pre-training, and that above scratch. experiments/oml_omniglot/README.md has what was
-measured. The run folder gets config.json, summary.json, accuracy.png, for each method
-test_accuracies_METHOD.npz, and for each that is trained a folder with its metrics, checkpoints and
-learning curve.
+The first is of the published size, 20,000 outer steps for a GPU, and has not been run; the goal is
+.72 on held-out images after 200 characters and .59 after 600. The second has 28 pixels and 64
+channels, 2000 steps, some half hour on two CPU cores: OML stands above pre-training, and that above
+scratch. experiments/oml_omniglot/README.md has what was measured. The run folder gets config.json,
+summary.json, accuracy.png, for each method test_accuracies_METHOD.npz, and for each that is trained
+a folder with its metrics, checkpoints and learning curve.
 """
 
 import dataclasses

@@ -23,7 +23,6 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
@@ -33,6 +32,7 @@ from jaxfer.adapters import linear_feature_map
 from jaxfer.adapters.domain_statistics import DomainStatistics
 from jaxfer.data import (
     Domain,
+    blank_stripes,
     leave_speaker_out,
     load_spoken_digits,
     make_domain,
@@ -92,7 +92,6 @@ class Config(methods.AdaptationOptions):
 PRESETS = {"recordings": Config(steps=2000)}
 SMOKE = {**methods.SMOKE, "data": "formants", "takes": 2, "mels": 16, "features": 8}
 MOST_MELS = 86  # beyond, some see nothing at 8000 samples a second in windows of 256
-MASK_SHARE = 0.2  # of all frames or bands that a stripe covers at most
 
 
 def read_speakers(config: Config) -> dict[str, Domain]:
@@ -109,30 +108,18 @@ def read_speakers(config: Config) -> dict[str, Domain]:
         return speak_digits(takes=config.takes)
 
 
-def in_log_mel(domain: Domain, mels: int) -> Domain:
+def in_log_mel(domain: Domain, mels: int, frames: int | None = None) -> Domain:
     """A domain's features. They are a third of the audio, and made once: training only looks up."""
-    train, test = (
-        LabelledBatch(np.asarray(spectrograms(jnp.asarray(part.x), mels=mels)), part.y)
-        for part in (domain.train, domain.test)
-    )
+
+    def features(part: LabelledBatch) -> LabelledBatch:
+        x = spectrograms(jnp.asarray(part.x), mels=mels, frames=frames)
+        return LabelledBatch(np.asarray(x), part.y)
+
+    length = "" if frames is None else f", what is spoken in {frames} frames"
     return make_domain(
-        domain.name, train, test, classes=domain.classes,
-        origin=f"{domain.origin.rstrip('.')}, in {mels} log-mel bands.",
+        domain.name, features(domain.train), features(domain.test), classes=domain.classes,
+        origin=f"{domain.origin.rstrip('.')}, in {mels} log-mel bands{length}.",
     )  # fmt: skip
-
-
-def blank_stripes(x: jax.Array, key: Key, *, masks: int) -> jax.Array:
-    """Sets stripes in time and in frequency to 0, the mean of a recording (SpecAugment)."""
-    for axis, axis_key in zip((1, 2), jax.random.split(key), strict=True):
-        total = x.shape[axis]
-        width_key, start_key = jax.random.split(axis_key)
-        shape = (len(x), masks, 1)
-        width = jax.random.uniform(width_key, shape, maxval=MASK_SHARE * total)
-        start = jax.random.uniform(start_key, shape) * (total - width)
-        place = jnp.arange(total)
-        blank = ((place >= start) & (place < start + width)).any(1)  # [n, total]
-        x = jnp.where(jnp.expand_dims(blank, 3 - axis), 0.0, x)
-    return x
 
 
 def make_prepare(config: Config) -> Prepare:

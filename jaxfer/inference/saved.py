@@ -282,13 +282,16 @@ def _speech(folder: Path, settings: dict[str, Any], classes: int) -> Built:
         name, mels=mels, features=settings["features"], classes=classes, numerics=settings
     )
     length, rate, frame, hop = (settings[key] for key in ("length", "rate", "frame", "hop"))
+    frames = settings.get("frames")
 
     def prepare(examples: Sequence[Any]) -> PyTree:
         audio = read_recordings(examples, length=length, rate=rate)
         # Always as many at once: a program for each number would have to be compiled.
         audio = np.pad(audio, ((0, -len(audio) % _CHUNK), (0, 0)))
         found = [
-            spectrograms(jnp.asarray(some), mels=mels, rate=rate, frame=frame, hop=hop)
+            spectrograms(
+                jnp.asarray(some), mels=mels, frames=frames, rate=rate, frame=frame, hop=hop
+            )
             for some in np.split(audio, len(audio) // _CHUNK)
         ]
         return np.asarray(speech_input(jnp.concatenate(found), name))[: len(examples)]

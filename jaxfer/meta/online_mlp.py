@@ -40,7 +40,7 @@ def learn_online_mlp(
     loss: ExampleLoss = optax.softmax_cross_entropy_with_integer_labels,
     block: int = 32,
 ) -> Adapted:
-    r"""What :func:`learn_online` finds for an ``Mlp`` and plain gradient descent, many times faster.
+    r""":func:`learn_online` for an ``Mlp`` and plain gradient descent, many times faster.
 
     .. math::
         W_t = W_0 - \alpha \sum_{s<t} x_s \delta_s^\top, \qquad

@@ -6,14 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxfer.data import speak_digits
+from jaxfer.data import blank_stripes, speak_digits
 from jaxfer.experiments import uda_speech
 from jaxfer.experiments.command_line import parse
 from jaxfer.experiments.uda_speech import (
     PRESETS,
     SMOKE,
     Config,
-    blank_stripes,
     in_log_mel,
     make_prepare,
     read_speakers,

@@ -147,20 +147,23 @@ def test_what_the_weights_presupposed_is_in_the_settings(tmp_path):
 SPEECH = {
     "mels": 16, "features": 8, "rate": 8000, "frame": 256, "hop": 160, "length": 4000,
 }  # fmt: skip
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("image", "conv")]
 
 
-@pytest.mark.parametrize("name", [*SLOW, "gru"])
-def test_recordings_are_classified_as_in_training(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "frames"),
+    [*(pytest.param(name, None, marks=pytest.mark.slow) for name in ("image", "conv")),
+     ("gru", None), ("gru", 12)],
+)  # fmt: skip
+def test_recordings_are_classified_as_in_training(tmp_path, name, frames):
     build = speech_classifier(name, mels=16, features=8, classes=2)
     network = from_nnx(build)
     params, state = jax.jit(network.init)(jax.random.key(0))
     save_model(
         tmp_path, kind="speech", classes=("yes", "no"), params=params, state=state,
-        settings={**SPEECH, "network": name},
+        settings={**SPEECH, "network": name, "frames": frames},
     )  # fmt: skip
     audio = speak_digits(takes=2, length=4000)["ada"].train.x
-    x = speech_input(spectrograms(audio, mels=16), name)
+    x = speech_input(spectrograms(audio, mels=16, frames=frames), name)
     logits = network.apply(params, state, x, train=False)[0].logits
     model = load_model(tmp_path)
     found = predict(model, list(audio))
