@@ -20,7 +20,7 @@ a folder with its metrics, checkpoints and learning curve.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -40,14 +40,14 @@ from jaxfer.data import (
     sample_labelled,
     sample_trajectory,
 )
-from jaxfer.evaluation import Interval, mean_interval
 from jaxfer.experiments import episodic
 from jaxfer.experiments.command_line import check_at_least, main
 from jaxfer.experiments.maml_omniglot import Arrays, Judged
+from jaxfer.experiments.oml_report import Outcome, describe_results, draw, results_table
 from jaxfer.experiments.online_passes import Networks, Pass, make_judge
 from jaxfer.experiments.own_folder import all_at_most, at_most, of_each, split_sizes
 from jaxfer.models import Mlp, StridedEncoder, from_nnx
-from jaxfer.report import accuracy_curves, format_estimate, learning_curve, table
+from jaxfer.report import learning_curve
 from jaxfer.training.devices import Devices, configure_devices, replicate
 from jaxfer.training.loop import Schedule, fit
 from jaxfer.training.run_folder import hardware, open_run_folder, versions, write_summary
@@ -171,24 +171,6 @@ class Setting(NamedTuple):
     arrays: Any
     classes: ClassSplit
     networks: Networks
-
-
-class Outcome(NamedTuple):
-    """What came of one method.
-
-    Attributes:
-      accuracy: on held-out images ``[runs, passes, counts]``, at the rates that were chosen.
-      trajectory: on the images that were learned from.
-      rates: ``[counts]``.
-      step: ``[runs]``, which parameters validation chose; -1 for a network that is not trained.
-      seconds: how long it trained.
-    """
-
-    accuracy: np.ndarray
-    trajectory: np.ndarray
-    rates: tuple[float, ...]
-    step: np.ndarray
-    seconds: float
 
 
 def make_learner(config: Config, name: Method, networks: Networks) -> meta.Learner:
@@ -355,9 +337,9 @@ def run(config: Config) -> dict[str, Any]:
         for name in dict.fromkeys(config.method):
             print(f"{name}:", flush=True)
             outcomes[name] = judge_method(setting, name, path / name)
-        print(results_table(config, outcomes, characters.source), flush=True)
+        print(results_table(config.test_classes, outcomes, characters.source), flush=True)
         if jax.process_index() == 0:
-            draw(config, outcomes, path)
+            draw(config.test_classes, outcomes, path, passes=config.test_episodes)
         summary = {
             "test": {
                 "protocol": {
@@ -365,18 +347,7 @@ def run(config: Config) -> dict[str, Any]:
                     "shot": config.test_shot,
                     "held_out": characters.images.shape[1] - config.test_shot,
                 },
-                "results": [
-                    {
-                        "method": name,
-                        "classes": count,
-                        "rate": found.rates[i],
-                        "accuracy": interval_of(found.accuracy, i).mean,
-                        "ci95": interval_of(found.accuracy, i).ci95,
-                        "trajectory_accuracy": interval_of(found.trajectory, i).mean,
-                    }
-                    for name, found in outcomes.items()
-                    for i, count in enumerate(config.test_classes)
-                ],
+                "results": describe_results(config.test_classes, outcomes),
                 "runs": [
                     {"method": name, "seed": seed, "step": step}
                     for name, found in outcomes.items()
@@ -460,51 +431,6 @@ def check_passes(config: Config, examples: int, classes: ClassSplit) -> None:
                 f"{flag} is {value}, but each character has {examples} drawings; give at most "
                 f"{most}."
             )
-
-
-def interval_of(accuracy: np.ndarray, column: int) -> Interval:
-    """Mean over runs and passes, with its interval over passes."""
-    return mean_interval(accuracy[:, :, column].mean(0))
-
-
-def results_table(config: Config, outcomes: Mapping[str, Outcome], source: str) -> str:
-    """A row for each method and kind of image, a column for each number of characters."""
-    columns = range(len(config.test_classes))
-
-    def row(title: str, found: np.ndarray) -> Sequence[str]:
-        cells = (format_estimate(*interval_of(found, i), percent=True) for i in columns)
-        return (title, *cells)
-
-    rows = [
-        row(f"{name}, {kind}", found)
-        for name, outcome in outcomes.items()
-        for kind, found in (("held out", outcome.accuracy), ("learned", outcome.trajectory))
-    ]
-    header = (
-        f"accuracy %, {source}, one pass",
-        *(f"{count} characters" for count in config.test_classes),
-    )
-    return table(header, rows)
-
-
-def draw(config: Config, outcomes: Mapping[str, Outcome], path: Path) -> None:
-    """Accuracy on held-out images against the number of characters learned."""
-    columns = range(len(config.test_classes))
-    accuracy_curves(
-        config.test_classes,
-        {
-            name: [interval_of(found.accuracy, i) for i in columns]
-            for name, found in outcomes.items()
-        },
-        path / "accuracy.png",
-        x_label="characters learned, one image at a time",
-        title=f"Held-out images after one pass, {config.test_episodes} passes",
-    )
-    for name, found in outcomes.items():
-        np.savez(
-            path / f"test_accuracies_{name}.npz",
-            accuracy=found.accuracy, trajectory=found.trajectory,
-        )  # fmt: skip
 
 
 if __name__ == "__main__":
