@@ -232,9 +232,8 @@ def run(config: Config) -> dict[str, Any]:
       UserError: a setting, a file or the run folder is not as it must be.
     """
     options.check_options(config)
-    check_at_least(config, takes=2, mels=16, features=2, masks=0, voice=0, pretraining_steps=1)
-    if config.mels > uda_speech.MOST_MELS:
-        raise UserError(f"--mels is {config.mels}; give at most {uda_speech.MOST_MELS}.")
+    check_at_least(config, takes=2, features=2, masks=0, voice=0, pretraining_steps=1)
+    uda_speech.check_hearing(config, least_mels=16)
     domains = uda_speech.read_speakers(
         uda_speech.Config(data=config.data, data_dir=config.data_dir, takes=config.takes)
     )

@@ -63,6 +63,10 @@ class Config(methods.AdaptationOptions):
     mels: Annotated[int, tyro.conf.arg(metavar="N")] = 40
     """Bands of a spectrogram."""
 
+    frames: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Frames to which what is spoken is brought, from its beginning to its end, over the room's
+    noise; 0 takes recordings as they are."""
+
     features: Annotated[int, tyro.conf.arg(metavar="N")] = 128
     """Outputs of the encoder."""
 
@@ -91,6 +95,7 @@ class Config(methods.AdaptationOptions):
 
 PRESETS = {"recordings": Config(steps=2000)}
 SMOKE = {**methods.SMOKE, "data": "formants", "takes": 2, "mels": 16, "features": 8}
+LEAST_FRAMES = 8  # which the encoder halves three times
 MOST_MELS = 86  # beyond, some see nothing at 8000 samples a second in windows of 256
 
 
@@ -106,6 +111,18 @@ def read_speakers(config: Config) -> dict[str, Domain]:
         if config.data_dir is not None or "There are no spoken digits" not in str(error):
             raise
         return speak_digits(takes=config.takes)
+
+
+def check_hearing(config: Any, *, least_mels: int) -> None:
+    """One sentence about bands or frames that no network can take."""
+    check_at_least(config, mels=least_mels, frames=0)
+    if config.mels > MOST_MELS:
+        raise UserError(f"--mels is {config.mels}; give at most {MOST_MELS}.")
+    if 0 < config.frames < LEAST_FRAMES:
+        raise UserError(
+            f"--frames is {config.frames}; give at least {LEAST_FRAMES}, or 0 for recordings as "
+            "they are."
+        )
 
 
 def in_log_mel(domain: Domain, mels: int, frames: int | None = None) -> Domain:
@@ -155,17 +172,18 @@ def run(config: Config) -> dict[str, Any]:
       UserError: a setting, a file or the run folder is not as it must be.
     """
     methods.check_options(config)
-    check_at_least(config, takes=2, mels=8, features=1, masks=0)
+    check_at_least(config, takes=2, features=1, masks=0)
+    check_hearing(config, least_mels=8)
     check_shares(config, "dropout")
-    if config.mels > MOST_MELS:
-        raise UserError(f"--mels is {config.mels}; give at most {MOST_MELS}.")
     domains = read_speakers(config)
     speaker = list(domains)[-1] if config.speaker is None else config.speaker
     source, target = leave_speaker_out(domains, speaker)
     names = ", ".join(name for name in domains if name != speaker)
     # The origins of all the speakers say the same.
     origin = target.origin.replace(speaker, names, 1)
-    source, target = (in_log_mel(side, config.mels) for side in (source, target))
+    source, target = (
+        in_log_mel(side, config.mels, config.frames or None) for side in (source, target)
+    )
     source = source._replace(origin=origin.replace("the voice ", "the voices "))
     classifier = make_classifier(config, len(source.classes))
     return compare(

@@ -55,6 +55,12 @@ def test_features_have_mean_0_and_variance_1():
     np.testing.assert_allclose(domain.train.x.std((1, 2)), 1, atol=1e-3)
 
 
+def test_what_is_spoken_can_be_brought_to_so_many_frames():
+    domain = in_log_mel(speak_digits(takes=2)["ada"], 16, 12)
+    assert domain.train.x.shape == (10, 12, 16)
+    assert domain.origin.endswith("in 16 log-mel bands, what is spoken in 12 frames.")
+
+
 def test_stripes_are_blanked_in_training_alone():
     x = np.ones((200, 50, 40), np.float32)
     np.testing.assert_array_equal(make_prepare(Config())(x, None), x)
@@ -84,6 +90,7 @@ def test_stripes_are_blanked_in_training_alone():
         (["--mels", "4"], "--mels is 4; give at least 8"),
         (["--mels", "87"], "--mels is 87; give at most 86"),
         (["--masks", "-1"], "--masks is -1; give at least 0"),
+        (["--frames", "7"], "--frames is 7; give at least 8, or 0 for recordings as they are"),
         (["--dropout", "1"], "--dropout is 1.0; give less than 1"),
     ],
 )
