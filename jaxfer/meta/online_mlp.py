@@ -188,7 +188,7 @@ def _walk(
     """The walk; left to itself, its backward pass would add to each kernel's gradient at each step.
 
     A kernel enters each step by ``h W`` and ``W e`` alone, so that its gradient is a sum of outer
-    products over the steps: two products of matrices, when all the steps are done.
+    products over the steps: one product of matrices, when all the steps are done.
     """
     return _steps(loss, kernels, biases, x, y, rate, *_zeros(kernels, x))
 
@@ -207,10 +207,11 @@ def _walk_backwards(
     del loss
     pull_back, walked = kept
     *others, outputs, returned = pull_back(cotangent)
-    by_output = [h.T @ out for h, out in zip(walked.inputs, outputs, strict=True)]
-    by_return = [back.T @ e for back, e in zip(returned, walked.errors[1:], strict=True)]
-    later = [out + back for out, back in zip(by_output[1:], by_return, strict=True)]
-    return ([by_output[0], *later], *others)
+    first, *later = walked.inputs
+    kernels = [first.T @ outputs[0]]
+    for h, back, out, error in zip(later, returned, outputs[1:], walked.errors[1:], strict=True):
+        kernels.append(jnp.concatenate([h, back]).T @ jnp.concatenate([out, error]))
+    return kernels, *others
 
 
 _walk.defvjp(_walk_forwards, _walk_backwards)
