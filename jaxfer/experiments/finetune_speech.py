@@ -1,9 +1,11 @@
 """Fine-tune a recogniser of spoken digits, from images: a log-mel spectrogram is a picture too.
 
-One speaker is left out and judged on; the others train. An encoder of images, pre-trained on
-photographs or generated characters, is fine-tuned in several ways (--methods), one after the
-other, each with all its seeds, beside the same network from scratch and a linear probe. --network
-conv and gru train networks of their own from scratch.
+One speaker is left out and judged on; the others train, in whose recordings what is spoken is
+brought to as many frames for all (--frames), and which are changed as if other voices and
+microphones had said them (--voice). An encoder of images, pre-trained on photographs or generated
+characters, is fine-tuned in several ways (--methods), one after the other, each with all its seeds,
+beside the same network from scratch and a linear probe. --network conv and gru train networks of
+their own from scratch.
 
     python -m jaxfer.experiments.finetune_speech
     python -m jaxfer.experiments.finetune_speech --data-dir DIR --speaker theo
