@@ -103,8 +103,12 @@ def leave_speaker_out(domains: Mapping[str, Domain], speaker: str) -> tuple[Doma
         raise UserError(
             f"There is no speaker {speaker!r} beside others; give one of: {', '.join(domains)}."
         )
-    others = [domain for name, domain in domains.items() if name != speaker]
-    return join_domains(others, name=f"not {speaker}"), domains[speaker]
+    target = domains[speaker]
+    others = {name: domain for name, domain in domains.items() if name != speaker}
+    source = join_domains(list(others.values()), name=f"not {speaker}")
+    # The origins of all the speakers say the same.
+    origin = target.origin.replace(speaker, ", ".join(others), 1)
+    return source._replace(origin=origin.replace("the voice ", "the voices ")), target
 
 
 def _find(folder: Path) -> Path | None:

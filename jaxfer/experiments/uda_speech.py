@@ -178,13 +178,9 @@ def run(config: Config) -> dict[str, Any]:
     domains = read_speakers(config)
     speaker = list(domains)[-1] if config.speaker is None else config.speaker
     source, target = leave_speaker_out(domains, speaker)
-    names = ", ".join(name for name in domains if name != speaker)
-    # The origins of all the speakers say the same.
-    origin = target.origin.replace(speaker, names, 1)
     source, target = (
         in_log_mel(side, config.mels, config.frames or None) for side in (source, target)
     )
-    source = source._replace(origin=origin.replace("the voice ", "the voices "))
     classifier = make_classifier(config, len(source.classes))
     return compare(
         config, Shift(source, target, classifier, config.features, make_prepare(config), True)

@@ -75,6 +75,7 @@ def test_a_speaker_left_out(tmp_path):
     domains = load_spoken_digits(tmp_path, length=5)
     source, target = leave_speaker_out(domains, "bert")
     assert target is domains["bert"] and source.name == "not bert"
+    assert source.origin.startswith("Digits spoken by anna, carl in ")
     assert len(source.train.x) == len(source.test.x) == 8
     np.testing.assert_array_equal(source.train.x[:4], domains["anna"].train.x)
     np.testing.assert_array_equal(source.train.y[4:], domains["carl"].train.y)
