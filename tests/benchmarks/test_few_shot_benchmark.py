@@ -25,14 +25,15 @@ def test_one_program_and_a_loop_have_the_same_meta_gradient(benchmark_module):
     module = benchmark_module("few_shot_problem")
     problem = module.make_problem(module.SMOKE["online-cpu"])
     results = []
-    for name in ("jaxfer_online", "jitted_loop"):
+    for name in ("jaxfer_online", "online_scan", "jitted_loop"):
         [build] = benchmark_module(f"peers.{name}").build(problem).values()
         peer = build()
         gradient, loss = peer.step(peer.state)
         results.append((float(loss), peer.gradient(gradient)))
-    (loss, expected), (other, found) = results
-    assert other == pytest.approx(loss, rel=1e-5)
-    assert benchmark_module("problem").relative_error(found, expected) < 1e-5
+    (loss, expected), *others = results
+    for other, found in others:
+        assert other == pytest.approx(loss, rel=1e-5)
+        assert benchmark_module("problem").relative_error(found, expected) < 1e-5
 
 
 @pytest.mark.slow
@@ -43,8 +44,10 @@ def test_it_runs(benchmark_module, monkeypatch, tmp_path, capfd):
     flags = ["--smoke", "--repeats", "1", "--threads", "1", "--out", str(out)]
     rows = ["--rows", "prototypes-60way", "online-cpu"]
     assert benchmark_module("few_shot").main([*flags, *rows]) == 0
-    for row in json.loads(out.read_text())["rows"].values():
-        assert len(row["peers"]) == 2
+    rows = json.loads(out.read_text())["rows"]
+    assert set(rows["prototypes-60way"]["peers"]) == {"jaxfer_prototypes", "torch_prototypes"}
+    assert set(rows["online-cpu"]["peers"]) == {"jaxfer_online", "online_scan", "jitted_loop"}
+    for row in rows.values():
         for found in row["peers"].values():
             assert found["first_seconds"] > found["median"] > 0
     assert "the fastest other takes" in capfd.readouterr().out
