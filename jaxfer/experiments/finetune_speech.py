@@ -99,8 +99,8 @@ class Config(options.FineTuningOptions):
 
     voice: Annotated[float, tyro.conf.arg(metavar="STRENGTH")] = 1.0
     """How far spectrograms become those of another voice in training, in multiples of a fifth in
-    tempo, 15% in the length of the vocal tract, and as much of a microphone's colour as
-    jaxfer.data.another_voice has by default; 0 leaves them."""
+    tempo, 15% in the length of the vocal tract, and a microphone's colour of 0.4 standard
+    deviations; 0 leaves them."""
 
     rate: options.Rate = 5e-4
     """Learning rate of AdamW where all of the network trains."""

@@ -28,10 +28,10 @@ def test_its_settings_are_those_of_log_mel():
         spectrograms(audio[:, :20], mels=8, frame=128)
 
 
-def tone(begin, end, *, samples=8000, rise=1.0, noise=0.0):
+def tone(begin, end, *, samples=8000, noise=0.0):
     """A pitch that rises while it sounds, and zeros or noise around."""
     t = np.arange(end - begin) / 8000
-    sound = np.sin(2 * np.pi * (500 + rise * 2000 * t / (end - begin) * 8000 / 2) * t)
+    sound = np.sin(2 * np.pi * (500 + 1000 * 8000 * t / (end - begin)) * t)
     audio = noise * np.random.default_rng(0).normal(size=samples)
     audio[begin:end] += 0.5 * sound
     return audio.astype(np.float32)
