@@ -21,6 +21,7 @@ from jaxfer.meta import (
     answer_by_features,
     conditional,
     learn_online,
+    learn_online_mlp,
     matching,
     nearest_centroid,
     nearest_neighbour,
@@ -196,7 +197,8 @@ def draw_trajectory(key, way=10, shot=5, random=100):
 
 
 def meta_train_online(steps):
-    learner = oml(mapping.apply, cross_entropy, rule=optax.sgd(0.03), reset=reset_columns())
+    learn = partial(learn_online_mlp, rate=0.03)  # learn_online, faster for a network like this
+    learner = oml(mapping.apply, cross_entropy, learn, reset=reset_columns())
     first, second = jax.random.split(jax.random.key(3))
     parts = {"representation": mapping.init(first)[0], "prediction": linear.init(second)[0]}
     optimiser = optax.adam(1e-3)

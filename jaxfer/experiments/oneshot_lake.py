@@ -19,6 +19,7 @@ curve.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -27,7 +28,6 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from jaxfer import meta
 from jaxfer.data import (
     CharacterSet,
     LakeRuns,
@@ -39,19 +39,19 @@ from jaxfer.data import (
     sample_episode,
     warp_images,
 )
-from jaxfer.data.episodes import to_floats
 from jaxfer.evaluation import seed_interval
 from jaxfer.experiments import episodic
 from jaxfer.experiments.command_line import check_at_least, main
 from jaxfer.experiments.few_shot import FewShotMethod, FewShotOptions, Problem, check_options
 from jaxfer.experiments.few_shot_methods import chosen_methods, make_method
 from jaxfer.experiments.few_shot_training import Trained, Validate, train_method
+from jaxfer.experiments.lake_answers import answer_run
 from jaxfer.experiments.maml_omniglot import Judged
 from jaxfer.experiments.own_folder import cap_training, split_sizes
 from jaxfer.report import episode_picture, format_estimate, table
 from jaxfer.training.devices import Devices, configure_devices, first, replicate
 from jaxfer.training.run_folder import hardware, open_run_folder, versions, write_summary
-from jaxfer.typing import Key, LabelledBatch, Metrics, Task, UserError
+from jaxfer.typing import Key, Metrics, Task, UserError
 
 PEOPLE = 0.045
 PUBLISHED = {
@@ -111,6 +111,10 @@ class Config(FewShotOptions):
     train_way: Annotated[int, tyro.conf.arg(metavar="N")] = 40
     """Characters in an episode to train on."""
 
+    views: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    """Versions of the drawings by whose mean a run is answered: as they are, and warped as in
+    training. A finished run can be asked again with --resume."""
+
     test_runs: Annotated[int, tyro.conf.arg(metavar="N")] = 20
     """Runs to make, where none are read."""
 
@@ -132,7 +136,7 @@ SMOKE = {
     "steps": 4, "runs": 2, "width": 8, "image_size": 28, "train_way": 6, "train_queries": 2,
     "test_runs": 2, "validate_every": 2, "checkpoint_every": 2, "validation_episodes": 2,
 }  # fmt: skip
-MAY_DIFFER = ("test_seed", "lake_runs", "test_runs", "chunk", "method")
+MAY_DIFFER = ("test_seed", "lake_runs", "test_runs", "views", "chunk", "method")
 WAY = 20
 
 
@@ -247,21 +251,6 @@ def warped(config: Config, key: Key, x: jax.Array) -> jax.Array:
     )  # fmt: skip
 
 
-def answer_run(
-    answer: meta.Answer, judged: Judged, shown: jax.Array, asked: jax.Array
-) -> jax.Array:
-    """Logits ``[items, way]`` of a run, each of its test drawings answered alone."""
-    support = LabelledBatch(to_floats(shown), jnp.arange(len(shown), dtype=jnp.int32))
-
-    def alone(image: jax.Array) -> jax.Array:
-        logits, _ = answer(
-            judged.params["params"], judged.state, support, to_floats(image[None]), train=False
-        )
-        return logits[0]
-
-    return jax.lax.map(alone, asked)
-
-
 class Setting(NamedTuple):
     """What all methods of a run have in common."""
 
@@ -274,15 +263,14 @@ class Setting(NamedTuple):
 
 def make_test(setting: Setting, method: FewShotMethod, part: Literal["validation", "test"]) -> Any:
     """The accuracy of each way to answer in each trial, ``[runs, lake runs, items]``."""
-    _, devices, arrays, _, way = setting
+    config, devices, arrays, _, way = setting
     answers = method.answers(way)
+    ask = partial(answer_run, views=config.views, warp=partial(warped, config))
 
     def judge(judged: Judged, arrays: Arrays, index: jax.Array) -> Metrics:
         shown, asked, right = (leaf[index] for leaf in getattr(arrays, part))
-        return {
-            row: (jnp.argmax(answer_run(answer, judged, shown, asked), -1) == right).astype(float)
-            for row, answer in answers.items()
-        }
+        found = {row: ask(answer, judged, shown, asked) for row, answer in answers.items()}
+        return {row: (logits.argmax(-1) == right).astype(float) for row, logits in found.items()}
 
     count = len(first(arrays).test[0] if part == "test" else first(arrays).validation[0])
     evaluate = episodic.compile_episodes(judge, count, devices, chunk=1)
@@ -319,11 +307,12 @@ def train_and_test(
 
 def draw(setting: Setting, method: FewShotMethod, trained: Trained, path: Path) -> None:
     """The first run, as the first seed answers it."""
-    arrays = first(setting.arrays)
+    config, arrays = setting.config, first(setting.arrays)
     judged = Judged(*jax.tree.map(lambda leaf: leaf[0], tuple(trained.judged)))
     shown, asked, right = (leaf[0] for leaf in arrays.test)
     row, answer = next(iter(method.answers(setting.test_way).items()))
-    logits = jax.jit(lambda judged: answer_run(answer, judged, shown, asked))(judged)
+    ask = partial(answer_run, answer, views=config.views, warp=partial(warped, config))
+    logits = jax.jit(ask)(judged, shown, asked)
     episode_picture(
         shown, np.arange(len(shown)), asked, right, jnp.argmax(logits, -1), path / "run_first.png",
         title=f"{row}, first run",
@@ -382,7 +371,9 @@ def run(config: Config) -> dict[str, Any]:
       UserError: a setting, a file or the run folder is not as it must be.
     """
     check_options(config)
-    check_at_least(config, split_seed=0, held_out=0, warp=0, elastic=0, within=0, test_runs=1)
+    check_at_least(
+        config, split_seed=0, held_out=0, warp=0, elastic=0, within=0, test_runs=1, views=1
+    )
     if config.warp > 4:
         raise UserError(f"--warp is {config.warp}; give at most 4, which shears by 40 degrees.")
     if config.elastic >= 1:
