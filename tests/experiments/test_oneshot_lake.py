@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxfer import meta
 from jaxfer.data import draw_glyphs
 from jaxfer.experiments import oneshot_lake
 from jaxfer.experiments.command_line import parse
@@ -22,14 +20,12 @@ from jaxfer.experiments.few_shot_methods import (
     chosen_methods,
     make_method,
 )
-from jaxfer.experiments.maml_omniglot import Judged
 from jaxfer.experiments.oneshot_lake import (
     PRESETS,
     PUBLISHED,
     SMOKE,
     Arrays,
     Config,
-    answer_run,
     choose_alphabets,
     compare_pixels,
     make_runs,
@@ -93,23 +89,6 @@ def test_runs_are_made_of_evaluation_or_of_held_out_alphabets():
         assert {image.tobytes() for image in test.test.reshape(-1, 16, 16)} <= pool
         assert {image.tobytes() for image in validation.test.reshape(-1, 16, 16)} <= held_out
         assert (validation.test != test.test).any()
-
-
-def test_each_test_drawing_is_answered_alone():
-    """By a network that would see the others, if there were any."""
-
-    def embed(params, state, x, *, train, key=None):
-        assert len(x) == 4 and not train  # three shown and one asked
-        return x.reshape(4, -1), state
-
-    head = partial(meta.nearest_centroid, classes=3)
-    draw = np.random.default_rng(0)
-    shown = jnp.asarray(draw.integers(0, 256, (3, 5, 5), dtype=np.uint8))
-    asked = shown[jnp.array([2, 0, 0, 1])]
-    answer = meta.answer_by_features(embed, lambda params: head)
-    logits = answer_run(answer, Judged({"params": {}}, {}), shown, asked)
-    assert logits.argmax(-1).tolist() == [2, 0, 0, 1]
-    np.testing.assert_allclose(logits.max(-1), 0, atol=1e-4)
 
 
 def test_the_error_is_over_all_trials_and_its_interval_over_seeds():
