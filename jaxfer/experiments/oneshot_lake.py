@@ -123,14 +123,17 @@ class Config(FewShotOptions):
 
 
 _FULL = Config(
-    steps=10_000, image_size=48, outer_schedule="cosine", validate_every=1000,
-    checkpoint_every=1000,
+    steps=4500, train_way=60, train_queries=2, outer_rate=6e-3, outer_schedule="cosine",
+    validate_every=500, checkpoint_every=500,
 )  # fmt: skip
+_FIVE = dataclasses.replace(_FULL, steps=2000, rotations=True, warp=1.5, elastic=0.02)
 PRESETS = {
     "all": _FULL,
-    "five-a": dataclasses.replace(_FULL, alphabets="five-a", warp=1.5, elastic=0.02),
-    "five-b": dataclasses.replace(_FULL, alphabets="five-b", warp=1.5, elastic=0.02),
-    "develop": dataclasses.replace(_FULL, held_out=5, test_on="held-out", runs=1, steps=2000),
+    "five-a": dataclasses.replace(_FIVE, alphabets="five-a"),
+    "five-b": dataclasses.replace(_FIVE, alphabets="five-b"),
+    "develop": dataclasses.replace(
+        _FULL, held_out=5, test_on="held-out", runs=1, steps=500, test_runs=100
+    ),
 }
 SMOKE = {
     "steps": 4, "runs": 2, "width": 8, "image_size": 28, "train_way": 6, "train_queries": 2,
