@@ -10,9 +10,10 @@ protocol are made of the evaluation alphabets, and the results say so.
     python -m jaxfer.experiments.oneshot_lake --preset five-a --lake-runs all_runs.zip
     python -m jaxfer.experiments.oneshot_lake --preset develop
 
-The first two train five seeds, from all 30 background alphabets and from one of the two published
-sets of 5; the last holds 5 alphabets out of the 30 and makes its runs of them: choose settings by
-it. experiments/oneshot_lake/README.md has what was measured. The run folder gets config.json,
+The first two train five seeds, from all 30 background alphabets (an hour and a half of a CPU core)
+and from one of the two published sets of 5 (half of that), and answer by ten views of each drawing;
+the last holds 5 alphabets out of the 30 and makes its runs of them: choose settings by it.
+experiments/oneshot_lake/README.md has what was measured. The run folder gets config.json,
 summary.json, run_first.png, and for each method a folder with metrics, checkpoints and learning
 curve.
 """
@@ -124,7 +125,7 @@ class Config(FewShotOptions):
 
 _FULL = Config(
     steps=4500, train_way=60, train_queries=2, outer_rate=6e-3, outer_schedule="cosine",
-    validate_every=500, checkpoint_every=500,
+    validate_every=500, checkpoint_every=500, views=10,
 )  # fmt: skip
 _FIVE = dataclasses.replace(_FULL, steps=2000, rotations=True, warp=1.5, elastic=0.02)
 PRESETS = {
@@ -132,7 +133,7 @@ PRESETS = {
     "five-a": dataclasses.replace(_FIVE, alphabets="five-a"),
     "five-b": dataclasses.replace(_FIVE, alphabets="five-b"),
     "develop": dataclasses.replace(
-        _FULL, held_out=5, test_on="held-out", runs=1, steps=500, test_runs=100
+        _FULL, held_out=5, test_on="held-out", runs=1, steps=500, test_runs=100, views=1
     ),
 }
 SMOKE = {
