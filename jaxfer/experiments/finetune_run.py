@@ -1,5 +1,6 @@
 """Fine-tuning one network in several ways and judging them side by side."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +14,7 @@ import optax
 from jaxfer.adapters import count_parameters, parameter_table
 from jaxfer.data import Domain
 from jaxfer.evaluation import accuracy
+from jaxfer.experiments.finetune_listening import in_halves, listen
 from jaxfer.experiments.finetune_methods import (
     Model,
     Plan,
@@ -53,6 +55,8 @@ class Task(NamedTuple):
         from the logits ``[n, classes]`` of the test.
       elsewhere: examples of other domains with the same classes, by the domain's name; what was
         trained is judged on them too, and nothing is picked by them.
+      listen: steps in which a trained network adapts to the test's examples without their labels,
+        for a row of its own; 0 for none.
 
     >>> Task(None, None, lambda x, key: x, None).explain is None
     True
@@ -64,6 +68,7 @@ class Task(NamedTuple):
     save: Callable[[Path, PyTree, PyTree], None] | None
     explain: Callable[[Path, PyTree, PyTree, np.ndarray], None] | None = None
     elsewhere: Mapping[str, LabelledBatch] = MappingProxyType({})
+    listen: int = 0
 
 
 class Parts(NamedTuple):
@@ -272,7 +277,7 @@ def train(
     *,
     path: Path,
     devices: Devices,
-) -> tuple[Judged, Callable[[Path], None]]:
+) -> tuple[dict[str, Judged], Callable[[Path], None]]:
     """Trains one method with all its seeds: what the test says, and how to keep the model."""
     prepare, steps = task.prepare, config.steps
     print(parameter_table(plan.shapes, plan.mask), flush=True)
@@ -287,7 +292,7 @@ def train(
 
     with open_run_folder(
         path, {**vars(config), "method": name}, resume=(path / "config.json").exists(),
-        may_differ=("methods", "out"),
+        may_differ=("methods", "out", "listen"),
     ) as folder:  # fmt: skip
         rate = rate_of(config, name)
         tuning = tune(0.0 if rate == "find" else rate)
@@ -353,6 +358,19 @@ def train(
         count_parameters((one, tuning.frozen)), fitted.seconds, peak.bytes,
         elsewhere, rate,
     )  # fmt: skip
+    rows = {name: judged}
+    if task.listen:
+        listened = make_listening(tuning, predict, prepare, task.listen, config.seed)
+        begun = time.monotonic()
+        logits = np.asarray(
+            compile_evaluation(listened, devices=devices, runs_in_turn=in_turn)(
+                (best.params, best.state), on_devices
+            )
+        )
+        seconds = time.monotonic() - begun
+        rows[f"{name}, listening"] = judged._replace(
+            logits=logits, seconds=seconds, peak_bytes=None, elsewhere={}
+        )
 
     def save(folder: Path) -> None:
         place = int(np.argmax(judged.validation))
@@ -368,7 +386,29 @@ def train(
         if task.explain is not None:
             task.explain(folder, params, state, judged.logits[place])
 
-    return judged, save
+    return rows, save
+
+
+def make_listening(
+    tuning: Tuning, predict: Callable[..., Classification], prepare: Prepare, steps: int, seed: int
+) -> Callable[[tuple[dict[str, jax.Array], PyTree], Parts], jax.Array]:
+    """Logits of the test, each half by a network that has listened to the other half."""
+
+    def listened(run: tuple[dict[str, jax.Array], PyTree], data: Parts) -> jax.Array:
+        whole = tuning._replace(frozen=data.frozen)
+        split_key, key = jax.random.split(jax.random.key(seed))
+        found = []
+        halves = in_halves(len(data.test.y), split_key)
+        for heard, asked in halves:
+            of_both = [
+                jax.tree.map(lambda leaf, at=at: leaf[at], data.test.x) for at in (heard, asked)
+            ]
+            adapted = listen(whole, *run, prepare(of_both[0], None), key, steps=steps)
+            found.append(predict(*adapted, data.frozen, of_both[1]).logits)
+        places = jnp.concatenate([asked for _, asked in halves])
+        return jnp.concatenate(found)[jnp.argsort(places)]
+
+    return listened
 
 
 def compare(
@@ -399,12 +439,15 @@ def compare(
     path = config.out or Path("runs/finetune")
     found: dict[str, Judged] = {}
     savers = {}
-    with open_run_folder(path, config, resume=config.resume, may_differ=("methods",)) as folder:
+    with open_run_folder(
+        path, config, resume=config.resume, may_differ=("methods", "listen")
+    ) as folder:
         for name, plan in plans.items():
             print(f"\n{name}", flush=True)
-            found[name], savers[name] = train(
+            rows, savers[name] = train(
                 config, name, plan, task, parts, path=path / name, devices=devices
             )
+            found |= rows
         summary = {
             **report(found, np.asarray(parts.test.y), task.domain.classes, folder.path,
                      title=task.domain.name),
@@ -417,7 +460,7 @@ def compare(
             "seconds": sum(each.seconds for each in found.values()),
         }  # fmt: skip
         # By validation alone: the test had no part in it. Adapters are a network of their own kind.
-        plain = [name for name in found if name != "adapters"]
+        plain = [name for name in savers if name != "adapters"]
         chosen = max(plain, key=lambda name: found[name].validation.mean(), default=None)
         if chosen is not None:
             savers[chosen](path)

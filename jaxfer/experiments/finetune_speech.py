@@ -5,7 +5,8 @@ brought to as many frames for all (--frames), and which are changed as if other 
 microphones had said them (--voice). An encoder of images, pre-trained on photographs or generated
 characters, is fine-tuned in several ways (--methods), one after the other, each with all its seeds,
 beside the same network from scratch and a linear probe. --network conv and gru train networks of
-their own from scratch.
+their own from scratch. With --listen each then adapts to half of the speaker's recordings, without
+their labels, and is judged by the other half.
 
     python -m jaxfer.experiments.finetune_speech
     python -m jaxfer.experiments.finetune_speech --data-dir DIR --speaker theo
@@ -102,6 +103,10 @@ class Config(options.FineTuningOptions):
     tempo, 15% in the length of the vocal tract, and a microphone's colour of 0.4 standard
     deviations; 0 leaves them."""
 
+    listen: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Steps in which each trained network adapts to the speaker who is left out, by recordings
+    without labels, for a row of its own: half of them teach what the other half is judged by."""
+
     rate: options.Rate = 5e-4
     """Learning rate of AdamW where all of the network trains."""
 
@@ -112,7 +117,7 @@ class Config(options.FineTuningOptions):
     """How many optimiser steps to train each method, those before a --resume included."""
 
 
-PRESETS = {"recordings": Config(speaker="all", steps=1500)}
+PRESETS = {"recordings": Config(speaker="all", steps=1500, listen=100)}
 SMOKE = {
     **options.SMOKE, "data": "formants", "takes": 3, "mels": 16, "features": 8,
     "pretraining_steps": 4,
@@ -218,7 +223,7 @@ def make_task(config: Config, speaker: str, domains: dict[str, Domain], out: Pat
             title=f"{GRADIENTS}: time to the right, pitch upwards",
         )  # fmt: skip
 
-    return Task(domain, model, prepare, save, explain)
+    return Task(domain, model, prepare, save, explain, listen=config.listen)
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -234,7 +239,7 @@ def run(config: Config) -> dict[str, Any]:
       UserError: a setting, a file or the run folder is not as it must be.
     """
     options.check_options(config)
-    check_at_least(config, takes=2, features=2, masks=0, voice=0, pretraining_steps=1)
+    check_at_least(config, takes=2, features=2, masks=0, voice=0, listen=0, pretraining_steps=1)
     uda_speech.check_hearing(config, least_mels=16)
     domains = uda_speech.read_speakers(
         uda_speech.Config(data=config.data, data_dir=config.data_dir, takes=config.takes)
@@ -244,7 +249,9 @@ def run(config: Config) -> dict[str, Any]:
         speaker = config.speaker or max(domains)
         return compare(config, make_task(config, speaker, domains, out))
     found = {}
-    with open_run_folder(out, config, resume=config.resume, may_differ=("methods",)) as folder:
+    with open_run_folder(
+        out, config, resume=config.resume, may_differ=("methods", "listen")
+    ) as folder:
         for speaker in sorted(domains):
             place = out / speaker
             one = dataclasses.replace(
@@ -252,8 +259,8 @@ def run(config: Config) -> dict[str, Any]:
             )  # fmt: skip
             found[speaker] = compare(one, make_task(one, speaker, domains, out))["methods"]
         means = {
-            name: [float(found[speaker][name]["test_accuracy"]["mean"]) for speaker in found]
-            for name in config.methods
+            name: [float(of[name]["test_accuracy"]["mean"]) for of in found.values()]
+            for name in next(iter(found.values()))
         }
         rows = [
             [

@@ -428,9 +428,11 @@ def test_a_saved_recogniser_says_what_the_experiment_heard(tmp_path, monkeypatch
     )
     config, _ = smoke(
         finetune_speech, tmp_path, network=network, methods=("scratch",), speaker="fay",
-        model=str(tmp_path),
+        model=str(tmp_path), listen=2,
     )  # fmt: skip
-    assert json.loads((config.out / "summary.json").read_text())["saved"] == "scratch"
+    summary = json.loads((config.out / "summary.json").read_text())
+    assert summary["saved"] == "scratch"
+    assert list(summary["methods"]) == ["scratch", "scratch, listening"]
     assert (config.out / "saliency.png").is_file() and (config.out / "confusion.png").is_file()
     fay = speak_digits(takes=config.takes)["fay"]
     audio = [*fay.train.x, *fay.test.x]
