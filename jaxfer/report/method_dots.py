@@ -58,4 +58,5 @@ def method_dots(
             )
         axes.set_yticks(range(len(results)), list(results))
         axes.set(xlabel=x_label, title=title, ylim=(len(results) - 0.5, -0.5))
-        axes.legend(loc="best")
+        # Not among the dots: there a sample of a kind reads as one more result.
+        figure.legend(loc="outside lower center", ncols=len(kinds))
