@@ -1,12 +1,14 @@
 """What examples without labels do for a network that has been fine-tuned elsewhere."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxfer.experiments.finetune_methods import Tuning
 from jaxfer.losses import information_maximization
-from jaxfer.typing import Key, PyTree
+from jaxfer.typing import Classification, Key, PyTree
 
 RATE = 3e-4
 """Learning rate of Adam."""
@@ -80,3 +82,41 @@ def in_halves(n: int, key: Key) -> list[tuple[jax.Array, jax.Array]]:
     order = jax.random.permutation(key, n)
     one, other = jnp.split(order, [n // 2])
     return [(one, other), (other, one)]
+
+
+def make_listening(
+    tuning: Tuning,
+    prepare: Callable[[PyTree, Key | None], PyTree],
+    predict: Callable[[PyTree, PyTree, PyTree, PyTree], Classification],
+    *,
+    steps: int,
+    seed: int,
+) -> Callable[[PyTree, PyTree, PyTree, PyTree], jax.Array]:
+    """Answers to examples, each half by a network that has listened to the other half.
+
+    Args:
+      tuning: how the network was trained.
+      prepare: from what is stored to what the network takes.
+      predict: ``predict(params, state, frozen, x)``, of what is stored.
+      steps: of listening to each half.
+      seed: of the halves, the batches and the dropout.
+
+    Returns:
+      ``answer(params, state, frozen, x)``: logits ``[n, classes]``, in the order of the examples.
+    """
+
+    def answer(params: PyTree, state: PyTree, frozen: PyTree, x: PyTree) -> jax.Array:
+        split_key, key = jax.random.split(jax.random.key(seed))
+        halves = in_halves(len(jax.tree.leaves(x)[0]), split_key)
+        found = []
+        for places in halves:
+            heard, asked = (jax.tree.map(lambda leaf, at=at: leaf[at], x) for at in places)
+            adapted = listen(
+                tuning._replace(frozen=frozen), params, state, prepare(heard, None), key,
+                steps=steps,
+            )  # fmt: skip
+            found.append(predict(*adapted, frozen, asked).logits)
+        order = jnp.concatenate([asked for _, asked in halves])
+        return jnp.concatenate(found)[jnp.argsort(order)]
+
+    return answer

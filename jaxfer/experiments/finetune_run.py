@@ -14,7 +14,7 @@ import optax
 from jaxfer.adapters import count_parameters, parameter_table
 from jaxfer.data import Domain
 from jaxfer.evaluation import accuracy
-from jaxfer.experiments.finetune_listening import in_halves, listen
+from jaxfer.experiments.finetune_listening import make_listening
 from jaxfer.experiments.finetune_methods import (
     Model,
     Plan,
@@ -360,13 +360,14 @@ def train(
     )  # fmt: skip
     rows = {name: judged}
     if task.listen:
-        listened = make_listening(tuning, predict, prepare, task.listen, config.seed)
+        listened = make_listening(tuning, prepare, predict, steps=task.listen, seed=config.seed)
+
+        def hear(run: tuple[PyTree, PyTree], data: Parts) -> jax.Array:
+            return listened(*run, data.frozen, data.test.x)
+
+        ask = compile_evaluation(hear, devices=devices, runs_in_turn=in_turn)
         begun = time.monotonic()
-        logits = np.asarray(
-            compile_evaluation(listened, devices=devices, runs_in_turn=in_turn)(
-                (best.params, best.state), on_devices
-            )
-        )
+        logits = np.asarray(ask((best.params, best.state), on_devices))
         seconds = time.monotonic() - begun
         rows[f"{name}, listening"] = judged._replace(
             logits=logits, seconds=seconds, peak_bytes=None, elsewhere={}
@@ -387,28 +388,6 @@ def train(
             task.explain(folder, params, state, judged.logits[place])
 
     return rows, save
-
-
-def make_listening(
-    tuning: Tuning, predict: Callable[..., Classification], prepare: Prepare, steps: int, seed: int
-) -> Callable[[tuple[dict[str, jax.Array], PyTree], Parts], jax.Array]:
-    """Logits of the test, each half by a network that has listened to the other half."""
-
-    def listened(run: tuple[dict[str, jax.Array], PyTree], data: Parts) -> jax.Array:
-        whole = tuning._replace(frozen=data.frozen)
-        split_key, key = jax.random.split(jax.random.key(seed))
-        found = []
-        halves = in_halves(len(data.test.y), split_key)
-        for heard, asked in halves:
-            of_both = [
-                jax.tree.map(lambda leaf, at=at: leaf[at], data.test.x) for at in (heard, asked)
-            ]
-            adapted = listen(whole, *run, prepare(of_both[0], None), key, steps=steps)
-            found.append(predict(*adapted, data.frozen, of_both[1]).logits)
-        places = jnp.concatenate([asked for _, asked in halves])
-        return jnp.concatenate(found)[jnp.argsort(places)]
-
-    return listened
 
 
 def compare(

@@ -8,10 +8,9 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from jaxfer.experiments import finetune_listening, finetune_run
-from jaxfer.experiments.finetune_listening import in_halves, listen
+from jaxfer.experiments.finetune_listening import in_halves, listen, make_listening
 from jaxfer.experiments.finetune_options import FineTuningOptions
-from jaxfer.experiments.finetune_run import Parts, make_listening, make_predict, make_probe
-from jaxfer.typing import LabelledBatch
+from jaxfer.experiments.finetune_run import make_predict, make_probe
 
 WIDTH, CLASSES, N = 3, 2, 9
 
@@ -33,15 +32,13 @@ def begun(tuning):
 X = np.random.default_rng(0).normal(size=(N, WIDTH)).astype(np.float32)
 
 
-def parts_of(x):
-    test = LabelledBatch(jnp.asarray(x), jnp.zeros(N, jnp.int32))
-    return Parts(test, test, test, {}, jnp.ones(CLASSES), {"head": {"kernel": None, "bias": None}})
+FROZEN = {"head": {"kernel": None, "bias": None}}
 
 
 def logits_of(tuning, begun, x, steps):
     predict = make_predict(tuning, still)
-    listened = make_listening(tuning, predict, still, steps, seed=0)
-    return np.asarray(jax.jit(listened)(begun, parts_of(x)))
+    answer = make_listening(tuning, still, predict, steps=steps, seed=0)
+    return np.asarray(jax.jit(answer)(*begun, FROZEN, jnp.asarray(x)))
 
 
 def test_halves_ask_each_example_once_by_what_was_not_asked():
@@ -53,7 +50,7 @@ def test_halves_ask_each_example_once_by_what_was_not_asked():
 
 
 def test_without_a_step_the_answers_are_those_of_the_network_in_their_order(tuning, begun):
-    expected = make_predict(tuning, still)(*begun, parts_of(X).frozen, jnp.asarray(X)).logits
+    expected = make_predict(tuning, still)(*begun, FROZEN, jnp.asarray(X)).logits
     np.testing.assert_allclose(logits_of(tuning, begun, X, 0), expected, rtol=1e-6)
 
 
@@ -100,7 +97,7 @@ def test_listening_makes_predictions_sure_and_diverse(tuning, begun):
     moved, _ = listen(tuning, *begun, jnp.asarray(X), jax.random.key(0), steps=3000)
     head = make_predict(tuning, still)
     before, after = (
-        softmax(head(params, begun[1], parts_of(X).frozen, jnp.asarray(X)).logits, 1)
+        softmax(head(params, begun[1], FROZEN, jnp.asarray(X)).logits, 1)
         for params in (begun[0], moved)
     )
     assert after.max(1).mean() > before.max(1).mean() + 0.05
