@@ -23,7 +23,6 @@ def answer_run(
     *,
     views: int = 1,
     warp: Warp | None = None,
-    seed: int = 0,
 ) -> jax.Array:
     r"""How probable each drawing that was shown is the one asked, by a mean over views.
 
@@ -39,7 +38,6 @@ def answer_run(
       asked: uint8 ``[items, height, width]``.
       views: how many.
       warp: what makes a view of drawings; needed for more than one.
-      seed: of the warps.
 
     Returns:
       Logarithms of probabilities, ``[items, way]``.
@@ -52,7 +50,7 @@ def answer_run(
         def view(number: jax.Array) -> jax.Array:
             x = drawings
             if warp is not None and views > 1:
-                key = jax.random.fold_in(jax.random.key(seed), number)
+                key = jax.random.fold_in(jax.random.key(0), number)
                 x = jnp.where(number == 0, x, warp(key, x))
             logits, _ = answer(
                 judged.params["params"], judged.state, LabelledBatch(x[:-1], labels), x[-1:],

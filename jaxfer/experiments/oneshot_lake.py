@@ -19,7 +19,7 @@ curve.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -255,6 +255,11 @@ def warped(config: Config, key: Key, x: jax.Array) -> jax.Array:
     )  # fmt: skip
 
 
+def make_ask(config: Config) -> Callable[..., jax.Array]:
+    """How a run is asked: by as many views as the settings say."""
+    return partial(answer_run, views=config.views, warp=partial(warped, config))
+
+
 class Setting(NamedTuple):
     """What all methods of a run have in common."""
 
@@ -269,7 +274,7 @@ def make_test(setting: Setting, method: FewShotMethod, part: Literal["validation
     """The accuracy of each way to answer in each trial, ``[runs, lake runs, items]``."""
     config, devices, arrays, _, way = setting
     answers = method.answers(way)
-    ask = partial(answer_run, views=config.views, warp=partial(warped, config))
+    ask = make_ask(config)
 
     def judge(judged: Judged, arrays: Arrays, index: jax.Array) -> Metrics:
         shown, asked, right = (leaf[index] for leaf in getattr(arrays, part))
@@ -315,8 +320,7 @@ def draw(setting: Setting, method: FewShotMethod, trained: Trained, path: Path) 
     judged = Judged(*jax.tree.map(lambda leaf: leaf[0], tuple(trained.judged)))
     shown, asked, right = (leaf[0] for leaf in arrays.test)
     row, answer = next(iter(method.answers(setting.test_way).items()))
-    ask = partial(answer_run, answer, views=config.views, warp=partial(warped, config))
-    logits = jax.jit(ask)(judged, shown, asked)
+    logits = jax.jit(partial(make_ask(config), answer))(judged, shown, asked)
     episode_picture(
         shown, np.arange(len(shown)), asked, right, jnp.argmax(logits, -1), path / "run_first.png",
         title=f"{row}, first run",

@@ -7,12 +7,14 @@ import optax
 import pytest
 from scipy.special import log_softmax, softmax
 
-from jaxfer.experiments import finetune_listening, finetune_run
+from jaxfer.experiments import finetune_listening
 from jaxfer.experiments.finetune_listening import in_halves, listen, make_listening
 from jaxfer.experiments.finetune_options import FineTuningOptions
 from jaxfer.experiments.finetune_run import make_predict, make_probe
 
 WIDTH, CLASSES, N = 3, 2, 9
+X = np.random.default_rng(0).normal(size=(N, WIDTH)).astype(np.float32)
+FROZEN = {"head": {"kernel": None, "bias": None}}
 
 
 def still(x, key):
@@ -27,12 +29,6 @@ def tuning():
 @pytest.fixture
 def begun(tuning):
     return tuning.init(jax.random.key(1))
-
-
-X = np.random.default_rng(0).normal(size=(N, WIDTH)).astype(np.float32)
-
-
-FROZEN = {"head": {"kernel": None, "bias": None}}
 
 
 def logits_of(tuning, begun, x, steps):
@@ -102,4 +98,3 @@ def test_listening_makes_predictions_sure_and_diverse(tuning, begun):
     )
     assert after.max(1).mean() > before.max(1).mean() + 0.05
     assert 0.2 < after.mean(0)[0] < 0.8
-    assert finetune_run.Task(None, None, still, None).listen == 0
